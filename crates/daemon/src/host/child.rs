@@ -114,13 +114,22 @@ pub async fn start<S: Serialize, R: DeserializeOwned>(
     }
 }
 
-/// The ready line, or the reason that stands in its `error`.
+/// What is ready, or the reason that stands in `error`: a text, or an object with a `message`.
 fn answer<R: DeserializeOwned>(line: &str) -> Result<R, String> {
-    let value: serde_json::Value =
+    use serde_json::Value;
+    let mut value: Value =
         serde_json::from_str(line).map_err(|error| format!("{error} in `{}`", line.trim()))?;
     match value.get("error") {
-        Some(serde_json::Value::String(reason)) => Err(reason.clone()),
-        Some(other) => Err(other.to_string()),
-        None => serde_json::from_value(value).map_err(|error| error.to_string()),
+        Some(Value::String(reason)) => return Err(reason.clone()),
+        Some(error) => {
+            let message = error.get("message").and_then(Value::as_str);
+            return Err(message.map_or_else(|| error.to_string(), ToOwned::to_owned));
+        }
+        None => {}
     }
+    let ready = match value.get_mut("ready") {
+        Some(object @ Value::Object(_)) => object.take(),
+        _ => value,
+    };
+    serde_json::from_value(ready).map_err(|error| error.to_string())
 }

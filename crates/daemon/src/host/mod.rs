@@ -6,6 +6,7 @@
 pub mod child;
 pub mod clock;
 pub mod command;
+pub mod control;
 pub mod facts;
 pub mod files;
 pub mod process;

@@ -7,9 +7,8 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
-use ringfence_model::api::{FolderLookup, FolderRequest, FolderSetRequest};
+use ringfence_model::api::{FolderLookup, FolderRequest, FolderSetRequest, ConfigView};
 use ringfence_model::status::{FolderStatus, ProfileView};
-use serde::Serialize;
 
 use super::{Answer, App, stream_of};
 use crate::supervisor::Daemon;
@@ -48,16 +47,8 @@ async fn profiles(State(daemon): App) -> Answer<Vec<ProfileView>> {
     Ok(Json(daemon.profile_views()?))
 }
 
-/// The configuration file's place and text.
-#[derive(Serialize)]
-struct ConfigText {
-    path: PathBuf,
-    text: String,
-}
-
-async fn config(State(daemon): App) -> Answer<ConfigText> {
-    daemon.config.current()?;
-    Ok(Json(ConfigText { path: daemon.config.path().to_owned(), text: daemon.config.text() }))
+async fn config(State(daemon): App) -> Answer<ConfigView> {
+    Ok(Json(ConfigView { text: daemon.resolved_config()? }))
 }
 
 async fn check(State(daemon): App) -> Answer<PathBuf> {

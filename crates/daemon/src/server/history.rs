@@ -1,5 +1,6 @@
 //! Snapshots, differences, restores: what the vaults can tell and do.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,14 +8,26 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupKey, BackupSetRequest, CheckRequest, DiffRequest, FolderOnly, HistoryQuery, RestoreRequest,
-    ShowQuery, UndoRequest,
+    BackupKeyView, BackupSetRequest, CheckRequest, DiffRequest, BackupNowRequest, HistoryQuery, RestoreRequest,
+    UndoRequest,
 };
 use ringfence_model::history::{DiffView, SnapshotView};
 use ringfence_model::status::FolderStatus;
+use serde::Deserialize;
 
 use super::{Answer, App, Failure, stream_of};
 use crate::supervisor::Daemon;
+
+/// `GET /v1/show`: one file of one state.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ShowQuery {
+    /// A directory in the folder.
+    pub(crate) folder: PathBuf,
+    /// Which state.
+    pub(crate) snapshot: String,
+    /// The path below the folder's root, exact bytes.
+    pub(crate) path_b64: String,
+}
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
@@ -49,7 +62,7 @@ async fn undo(State(daemon): App, Json(request): Json<UndoRequest>) -> Response 
     stream_of(move |report| async move { daemon.undo(request, &report).await })
 }
 
-async fn backup_now(State(daemon): App, Json(request): Json<FolderOnly>) -> Response {
+async fn backup_now(State(daemon): App, Json(request): Json<BackupNowRequest>) -> Response {
     stream_of(move |report| async move { daemon.backup_now(&request.folder, &report).await })
 }
 
@@ -57,7 +70,7 @@ async fn check(State(daemon): App, Json(request): Json<CheckRequest>) -> Respons
     stream_of(move |report| async move { daemon.check(request, &report).await })
 }
 
-async fn key(State(daemon): App, Query(query): Query<FolderOnly>) -> Answer<BackupKey> {
+async fn key(State(daemon): App, Query(query): Query<BackupNowRequest>) -> Answer<BackupKeyView> {
     Ok(Json(daemon.backup_key(&query.folder)?))
 }
 
