@@ -75,13 +75,10 @@ pub struct ShareRuntime {
 pub struct FolderFile {
     /// Every registered folder.
     pub folders: Vec<Folder>,
-    /// Until when each folder is known to be protected, and why not since.
-    #[serde(default)]
-    pub protection: BTreeMap<FolderId, ProtectionRecord>,
 }
 
 /// What is known about a folder's newest snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProtectionRecord {
     /// The newest good snapshot.
     pub snapshot: Option<String>,
@@ -135,6 +132,26 @@ impl Store {
     /// When the file cannot be written.
     pub fn set_folders(&self, folders: &FolderFile) -> Result<(), StoreError> {
         Self::write(&self.layout.folders_file(), folders)
+    }
+
+    fn protection_file(&self, folder: &FolderId) -> PathBuf {
+        self.layout.state.join("protection").join(format!("{folder}.json"))
+    }
+
+    /// Until when a folder is known to be protected.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn protection(&self, folder: &FolderId) -> Result<ProtectionRecord, StoreError> {
+        Ok(Self::read(&self.protection_file(folder))?.unwrap_or_default())
+    }
+
+    /// Writes until when a folder is known to be protected.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_protection(&self, folder: &FolderId, record: &ProtectionRecord) -> Result<(), StoreError> {
+        Self::write(&self.protection_file(folder), record)
     }
 
     fn machine_file(&self, name: &MachineName) -> PathBuf {
