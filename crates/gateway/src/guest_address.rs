@@ -27,7 +27,7 @@ pub(crate) const MTU: u16 = 1500;
 
 /// The guest's MAC address: locally administered, stable per machine name.
 #[must_use]
-pub(crate) fn guest_mac(machine: &str) -> [u8; 6] {
+pub fn guest_mac(machine: &str) -> [u8; 6] {
     // FNV-1a: needs to be stable and well spread, not secret.
     let hash = machine.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -33,7 +33,7 @@ pub use control::{Reply, Request};
 pub use counters::{Denied, Report};
 pub use destination::{Denial, Protocol, Rules, destination_allowed};
 pub use engine::EngineError;
-pub use guest_address::{guest_network, mac_text};
+pub use guest_address::{guest_mac, guest_network, mac_text};
 pub use host_networks::{AddressSet, HostNetworks};
 pub use netlink::NetlinkError;
 pub use process::{GatewayError, run};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringfence_model::folder::Folder;
+use ringfence_model::folder::{Access, Folder};
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
 use ringfence_model::name::{FolderId, MachineName, SessionId};
@@ -68,6 +68,8 @@ pub struct ShareRuntime {
     pub tag: String,
     /// Where it is mounted inside.
     pub guest_path: PathBuf,
+    /// What the share allows at most.
+    pub access: Access,
 }
 
 /// The registered folders, as stored.

@@ -196,6 +196,7 @@ impl Daemon {
                     limits: self.default_limits(config),
                     image: String::new(),
                     recipe: profile.recipe.clone(),
+                    slot: free_slot(machines),
                     folder: folder.map(|folder| folder.id.clone()),
                     seen: std::collections::BTreeSet::new(),
                     created: clock::now(),
@@ -343,6 +344,11 @@ fn free_name(folder: Option<&Folder>, profile: &Profile, machines: &[Machine]) -
         .map_or_else(|| Err(ApiError::new(ErrorKind::Failed, "no name is free")), |name| {
             MachineName::new(name).map_err(failed)
         })
+}
+
+/// The lowest number that no machine has.
+pub(super) fn free_slot(machines: &[Machine]) -> u32 {
+    (0..).find(|slot| machines.iter().all(|machine| machine.slot != *slot)).unwrap_or(u32::MAX)
 }
 
 /// Sorts by start time; unique also within one millisecond and after the clock went back.

@@ -32,6 +32,7 @@ impl Machines {
         };
         if let Some(known) = self.shares_of(name).get(&folder.id)
             && known.process.lives()
+            && known.access == access
         {
             let control = self.share_sockets(name, known).control;
             // A session may be at work in it: then it is open already, and stays so.
@@ -79,6 +80,7 @@ impl Machines {
             tag: device.clone(),
             device,
             guest_path: folder::guest_path(&folder.path),
+            access,
         };
         // Written down before it is plugged: a daemon that dies now leaves no unknown process.
         runtime.shares.insert(folder.id.clone(), share.clone());
