@@ -9,7 +9,6 @@ mod start;
 mod status;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +23,8 @@ use super::{failed, of_kind};
 use crate::engine::qemu::machine::Running;
 use crate::engine::qemu::probe::{self, Probe};
 use crate::gateways::NetworkRule;
-use crate::guest::ssh::SshTarget;
+use crate::guest::client::Guest;
+use crate::guest::ssh::Target;
 use crate::host::process::ProcessId;
 use crate::store::Store;
 
@@ -32,12 +32,12 @@ use crate::store::Store;
 const POWER_OFF: Duration = Duration::from_secs(60);
 
 /// A machine that answers: how a session reaches it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Ready {
     /// The SSH connection that everything shares.
-    pub(super) ssh: SshTarget,
-    /// The forwarded socket of the guest's service.
-    pub(super) guest_socket: PathBuf,
+    pub(super) ssh: Target,
+    /// The guest's service, through that connection.
+    pub(super) guest: Arc<Guest>,
 }
 
 /// All machines.
@@ -194,7 +194,7 @@ impl Machines {
             cell.become_state(MachineState::Stopping);
             report.progress(format!("machine {name}: powering off"), None);
             if let Some(ready) = &live.ready {
-                ready.ssh.exit().await;
+                ready.ssh.close().await;
             }
             live.qemu.stop(POWER_OFF).await;
         }
@@ -231,7 +231,7 @@ impl Machines {
         self.detach_all(name, &live).await?;
         report.progress(format!("machine {name}: saving memory"), None);
         if let Some(ready) = &live.ready {
-            ready.ssh.exit().await;
+            ready.ssh.close().await;
         }
         let probe = self.probe().await?;
         live.qemu

@@ -1,6 +1,7 @@
 //! A machine's shares: plugged closed, opened for sessions, closed between them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::{self, Access, Folder};
@@ -8,10 +9,13 @@ use ringfence_model::name::{FolderId, MachineName};
 use ringfence_model::status::ShareMode;
 
 use super::{Live, Machines, failed, machine_error};
-use crate::guest::protocol;
+use crate::guest::GuestError;
 use crate::shares::{self, ShareSockets, ShareUids};
 use crate::store::ShareRuntime;
 use crate::supervisor::restore::Held;
+
+/// How long a guest may take to write back what it holds of a folder.
+const WRITE_BACK: Duration = Duration::from_secs(10);
 
 impl Machines {
     /// Makes a folder visible inside, read-only so far; its path inside.
@@ -87,12 +91,11 @@ impl Machines {
         self.store.set_runtime(name, &runtime).map_err(failed)?;
         live.qemu.plug(&share.tag, &sockets.vhost).await.map_err(engine)?;
         shares::set(&sockets.control, ShareMode::ReadOnly).await.map_err(|error| machine_error(name, error))?;
-        let guest = protocol::Client::connect(&self.guest_socket(name)).await;
-        let mut guest = guest.map_err(|error| machine_error(name, error))?;
-        guest
-            .mount(&share.tag, &share.guest_path, access == Access::Ro)
-            .await
-            .map_err(|error| machine_error(name, error))?;
+        let Some(ready) = &live.ready else {
+            return Err(ApiError::new(ErrorKind::Engine, format!("machine {name} does not answer yet")));
+        };
+        let mounted = ready.guest.mount(&share.tag, &share.guest_path, access == Access::Ro).await;
+        mounted.map_err(|error| machine_error(name, error))?;
         Ok(share.guest_path)
     }
 
@@ -155,12 +158,11 @@ impl Machines {
     /// Asks the guest to write back what it holds of a folder. Best effort, with a deadline.
     pub(in crate::supervisor) async fn sync(&self, name: &MachineName, folder: &FolderId) {
         let Some(share) = self.shares_of(name).remove(folder) else { return };
-        let outcome = async {
-            let mut guest = protocol::Client::connect(&self.guest_socket(name)).await?;
-            guest.sync(&share.guest_path, 10).await
-        };
-        if let Err(error) = outcome.await {
-            tracing::warn!(%name, %error, "the guest did not write back in time");
+        let Some(ready) = self.cell(name).live().and_then(|live| live.ready) else { return };
+        match ready.guest.sync(&share.guest_path, WRITE_BACK).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(%name, "the guest did not write back in time"),
+            Err(error) => tracing::warn!(%name, %error, "the guest was not asked to write back"),
         }
     }
 
@@ -202,10 +204,9 @@ impl Machines {
         self.store.set_runtime(name, &runtime).map_err(failed)
     }
 
-    async fn unmount(&self, live: &Live, share: &ShareRuntime) -> Result<(), protocol::GuestError> {
+    async fn unmount(&self, live: &Live, share: &ShareRuntime) -> Result<(), GuestError> {
         let Some(ready) = &live.ready else { return Ok(()) };
-        let mut guest = protocol::Client::connect(&ready.guest_socket).await?;
-        guest.unmount(&share.guest_path).await.map(drop)
+        ready.guest.unmount(&share.guest_path).await.map(drop)
     }
 
     pub(super) fn share_sockets(&self, name: &MachineName, share: &ShareRuntime) -> ShareSockets {

@@ -14,18 +14,17 @@ use crate::engine::qemu::argv::Start;
 use crate::engine::qemu::disk;
 use crate::engine::qemu::machine::Running;
 use crate::engine::qemu::{argv, save};
-use crate::engine::{BootFiles, Ids, Link, MachineSpec};
+use crate::engine::{Addresses, BootFiles, Ids, Link, MachineSpec};
 use crate::gateways::{self, GatewayUids, NetworkRule};
-use crate::guest::identity::{self, Identity};
-use crate::guest::protocol;
-use crate::guest::ssh::SshTarget;
-use crate::host::clock;
+use crate::guest::client::Guest;
+use crate::guest::identity::{Facts, Identity, host_timezone};
+use crate::guest::ssh::Target;
+use crate::guest::{GuestError, authorities};
+use crate::host::{clock, facts, files};
 use crate::host::process::ProcessId;
 
 /// How long a guest may take to answer over SSH. Emulation on busy cores takes a minute.
 const BOOT: Duration = Duration::from_secs(240);
-/// Pause between two looks at a machine that is on its way.
-const LOOK: Duration = Duration::from_millis(250);
 
 impl Machines {
     /// A machine that answers: the running one, or started, or resumed.
@@ -43,14 +42,14 @@ impl Machines {
         self.ensure_gateway(name, rule).await?;
         if let Some(live) = cell.live() {
             if let Some(ready) = &live.ready
-                && ready.ssh.check().await
+                && ready.ssh.is_open().await
             {
                 return Ok(ready.clone());
             }
             return self.wait_for_guest(name, &cell, live, report).await;
         }
         let machine = self.record(name)?;
-        let spec = self.spec(&machine)?;
+        let spec = self.spec(&machine).await?;
         let probe = self.probe().await?;
         cell.become_state(MachineState::Starting);
         let started = if save::resumable(&spec, probe) {
@@ -161,7 +160,7 @@ impl Machines {
             && let Some(live) = self.cell(name).live()
             && let Some(ready) = live.ready
         {
-            ready.ssh.exit().await;
+            ready.ssh.close().await;
         }
         runtime.gateway = Some(process);
         runtime.ssh_port = Some(ready.ssh_port);
@@ -170,7 +169,7 @@ impl Machines {
         self.store.set_runtime(name, &runtime).map_err(failed)
     }
 
-    /// Waits until the guest answers over SSH and its service over the forwarded socket.
+    /// Waits until the guest answers over SSH and its service through that connection.
     async fn wait_for_guest(
         &self,
         name: &MachineName,
@@ -179,46 +178,35 @@ impl Machines {
         report: &Report,
     ) -> Result<Ready, ApiError> {
         let begun = Instant::now();
-        let ssh = self.ssh_target(name)?;
-        let guest_socket = self.guest_socket(name);
+        let ssh = self.ssh_target(name).await?;
         cell.wait_for("SSH");
-        let last = loop {
-            if !live.process.lives() {
-                let reason = "QEMU ended before the guest answered".to_owned();
-                cell.become_state(MachineState::Failed { reason: reason.clone() });
-                return Err(ApiError::new(ErrorKind::Engine, format!("machine {name}: {reason}"))
-                    .hint(format!("ringfence machine logs {name}")));
+        let opened = open(&ssh);
+        tokio::pin!(opened);
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut opened => break outcome.map_err(|error| error.to_string()),
+                () = live.qemu.ended() => break Err("QEMU ended before the guest answered".to_owned()),
+                _ = tick.tick() => {
+                    let seconds = begun.elapsed().as_secs();
+                    report.progress(format!("machine {name}: waiting for SSH, {seconds} s"), None);
+                }
             }
-            let waited = begun.elapsed();
-            report.progress(format!("machine {name}: waiting for SSH, {} s", waited.as_secs()), None);
-            match ssh.connect(&guest_socket).await {
-                Ok(()) => match self.greet(&guest_socket).await {
-                    Ok(()) => break None,
-                    Err(error) if waited > BOOT => break Some(error.to_string()),
-                    Err(_) => ssh.exit().await,
-                },
-                Err(error) if error.is_final() || waited > BOOT => break Some(error.to_string()),
-                Err(_) => {}
-            }
-            tokio::time::sleep(LOOK).await;
         };
-        if let Some(last) = last {
-            let reason = format!("the guest did not answer within {} s: {last}", begun.elapsed().as_secs());
-            cell.become_state(MachineState::Failed { reason: reason.clone() });
-            return Err(ApiError::new(ErrorKind::Engine, format!("machine {name}: {reason}"))
-                .hint(format!("ringfence machine logs {name} · ringfence machine restart {name}")));
+        match outcome {
+            Ok(guest) => {
+                let ready = Ready { ssh, guest: Arc::new(guest) };
+                live.ready = Some(ready.clone());
+                cell.seen().live = Some(live);
+                cell.become_state(MachineState::Running);
+                Ok(ready)
+            }
+            Err(reason) => {
+                cell.become_state(MachineState::Failed { reason: reason.clone() });
+                Err(ApiError::new(ErrorKind::Engine, format!("machine {name}: {reason}"))
+                    .hint(format!("ringfence machine logs {name} · ringfence machine restart {name}")))
+            }
         }
-        let ready = Ready { ssh, guest_socket };
-        live.ready = Some(ready.clone());
-        cell.seen().live = Some(live);
-        cell.become_state(MachineState::Running);
-        Ok(ready)
-    }
-
-    /// Sets the guest's clock, which also shows that its service answers.
-    async fn greet(&self, socket: &std::path::Path) -> Result<(), protocol::GuestError> {
-        let mut guest = protocol::Client::connect(socket).await?;
-        guest.set_time(clock::now()).await
     }
 
     async fn prepare_disk(&self, machine: &Machine, spec: &MachineSpec) -> Result<(), ApiError> {
@@ -236,11 +224,24 @@ impl Machines {
         Ok(())
     }
 
-    fn spec(&self, machine: &Machine) -> Result<MachineSpec, ApiError> {
+    async fn spec(&self, machine: &Machine) -> Result<MachineSpec, ApiError> {
         let directory = self.layout.machine(&machine.name);
         let image = self.layout.images().join(&machine.image);
-        let Identity { machine_id, credentials, .. } = identity::prepare(&directory, &machine.name)
-            .map_err(|error| machine_error(&machine.name, error))?;
+        let error = |error| machine_error(&machine.name, error);
+        let identity = Identity::ensure(&directory.join("identity"), &machine.name).await.map_err(error)?;
+        let network = ringfence_gateway::guest_network(machine.name.as_str());
+        let addresses = Addresses {
+            guest: network.ipv4,
+            prefix: network.ipv4_prefix,
+            gateway: network.ipv4_gateway,
+            mtu: network.mtu,
+        };
+        let facts = Facts {
+            addresses,
+            timezone: host_timezone(std::path::Path::new("/etc/localtime")),
+            authorities: authorities::host_authorities(&facts::named_authorities()),
+        };
+        let credentials = identity.credentials(&facts).map_err(error)?;
         Ok(MachineSpec {
             name: machine.name.clone(),
             limits: machine.limits,
@@ -251,7 +252,7 @@ impl Machines {
             },
             link: Link::Gateway,
             mac: ringfence_gateway::guest_mac(machine.name.as_str()),
-            machine_id,
+            machine_id: machine_id(&identity)?,
             credentials,
             ids: self.uids(machine).map(|uids| Ids { uid: uids.qemu(), gid: uids.qemu() }),
             directory,
@@ -262,10 +263,6 @@ impl Machines {
     /// Where QEMU, gateway and shares of a machine meet.
     pub(super) fn sockets(&self, name: &MachineName) -> PathBuf {
         self.layout.machine_run(name).join("q")
-    }
-
-    pub(super) fn guest_socket(&self, name: &MachineName) -> PathBuf {
-        self.layout.machine_run(name).join("guest.sock")
     }
 
     /// Adopts what an earlier daemon left running.
@@ -292,7 +289,7 @@ impl Machines {
         if machine.image.is_empty() {
             return Ok(());
         }
-        let spec = self.spec(machine)?;
+        let spec = self.spec(machine).await?;
         let adopted = Running::adopt(&spec).await.map_err(|error| engine_error("QEMU does not answer", error))?;
         let Some(qemu) = adopted else {
             if runtime.qemu.is_some() {
@@ -306,9 +303,10 @@ impl Machines {
         };
         cell.seen().state = MachineState::Starting;
         let mut live = self.note_live(name, &cell, qemu)?;
-        let ssh = self.ssh_target(name)?;
-        if ssh.check().await {
-            live.ready = Some(Ready { ssh, guest_socket: self.guest_socket(name) });
+        let ssh = self.ssh_target(name).await?;
+        if ssh.is_open().await {
+            let guest = Arc::new(Guest::new(ssh.service()));
+            live.ready = Some(Ready { ssh, guest });
             cell.seen().live = Some(live);
         }
         cell.become_state(MachineState::Running);
@@ -316,10 +314,45 @@ impl Machines {
         Ok(())
     }
 
-    fn ssh_target(&self, name: &MachineName) -> Result<SshTarget, ApiError> {
+    async fn ssh_target(&self, name: &MachineName) -> Result<Target, ApiError> {
         let port = self.store.runtime(name).map_err(failed)?.ssh_port.ok_or_else(|| {
             ApiError::new(ErrorKind::Engine, format!("machine {name} has no network"))
         })?;
-        Ok(SshTarget::new(name, &self.layout.machine(name), &self.layout.machine_run(name), port))
+        let directory = self.layout.machine(name).join("identity");
+        let identity = Identity::ensure(&directory, name).await.map_err(|error| machine_error(name, error))?;
+        Ok(Target { identity, port, run: self.layout.machine_run(name) })
     }
+
+    /// The directory of a machine's sockets, which its QEMU's group may pass through.
+    fn prepare_sockets(&self, name: &MachineName, qemu: Option<u32>) -> Result<(), ApiError> {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let (run, sockets) = (self.layout.machine_run(name), self.sockets(name));
+        let prepare = || {
+            files::private_directory(&sockets)?;
+            let Some(gid) = qemu else { return Ok(()) };
+            for directory in [&run, &sockets] {
+                chown(directory, None, Some(gid))?;
+                std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o710))?;
+            }
+            std::fs::set_permissions(self.layout.run.join("m"), std::fs::Permissions::from_mode(0o711))
+        };
+        prepare().map_err(|error| machine_error(name, error))
+    }
+}
+
+/// The master connection, and the service that answers through it with the right time.
+async fn open(ssh: &Target) -> Result<Guest, GuestError> {
+    ssh.open(BOOT).await?;
+    let guest = Guest::new(ssh.service());
+    let since_1970 = clock::now().as_duration().unsigned_abs();
+    guest.set_time(since_1970).await?;
+    Ok(guest)
+}
+
+/// 128 bits that only this machine has: of the hash of its host key.
+fn machine_id(identity: &Identity) -> Result<String, ApiError> {
+    use sha2::{Digest, Sha256};
+    let pinned = std::fs::read(identity.known_hosts()).map_err(failed)?;
+    let hash = Sha256::digest(&pinned);
+    Ok(hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
