@@ -156,13 +156,12 @@ fn apply(document: &mut DocumentMut, folder: &Path, edit: &FolderEdit, home: &Pa
         tables.retain(|table| !is_it(table));
         return;
     }
-    let index = tables.iter().position(is_it).unwrap_or_else(|| {
+    if !tables.iter().any(is_it) {
         let mut table = Table::new();
         table.insert("path", value(folder.to_string_lossy().into_owned()));
         tables.push(table);
-        tables.len() - 1
-    });
-    let Some(table) = tables.get_mut(index) else { return };
+    }
+    let Some(table) = tables.iter_mut().find(|table| is_it(table)) else { return };
     match edit {
         FolderEdit::Profiles(profiles) => set(table, "profiles", Array::from_iter(profiles).into()),
         FolderEdit::Access(access) => set(table, "access", access.to_string().into()),

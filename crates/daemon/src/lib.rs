@@ -15,6 +15,7 @@ pub mod shares;
 pub mod store;
 pub mod supervisor;
 mod vaults;
+pub mod workshop;
 
 use std::fs::File;
 use std::io;
@@ -96,14 +97,20 @@ pub fn share() -> ExitCode {
 #[must_use]
 pub fn gateway() -> ExitCode {
     let _ = rustix::process::setsid();
-    ringfence_gateway::run()
+    match ringfence_gateway::run(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
 }
 
 /// Runs one session's ssh, terminal and record.
 #[must_use]
 pub fn session_process() -> ExitCode {
     let _ = rustix::process::setsid();
-    session::run()
+    match session::run(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
 }
 
 fn log_to(layout: &Layout) -> io::Result<()> {

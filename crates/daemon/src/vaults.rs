@@ -4,7 +4,7 @@
 //! Must not: know about machines, shares or sessions' processes.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_model::bytes::BytePath;
@@ -25,7 +25,7 @@ use crate::supervisor::report::Report;
 mod convert;
 mod restore;
 
-pub(crate) use restore::{RestoreOutcome, Restoring};
+pub(crate) use restore::Restoring;
 
 /// Most unreadable files that one note names.
 const NAMED: usize = 5;
@@ -249,20 +249,6 @@ impl Vaults {
         let key = VaultKey::load(&self.layout.vault_key(&folder.id)).map_err(|error| vault_error(&error))?;
         Ok(key.reveal().to_owned())
     }
-
-    /// Where a restore of this folder prepares its entries: in the state directory where that
-    /// is the folder's file system, else beside the folder. No share can show either.
-    pub(crate) fn staging(&self, folder: &Folder) -> PathBuf {
-        use std::os::unix::fs::MetadataExt;
-        let device = |path: &Path| std::fs::metadata(path).map(|facts| facts.dev()).ok();
-        let own = self.layout.staging(&folder.id);
-        match folder.path.parent() {
-            Some(parent) if device(&self.layout.state) != device(&folder.path) => {
-                parent.join(format!(".ringfence-staging-{}", folder.id))
-            }
-            _ => own,
-        }
-    }
 }
 
 fn open_or_create(directory: &Path, key_file: &Path) -> Result<Vault, VaultError> {
@@ -300,8 +286,26 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         // A panic in the library is an error of this one act.
-        Err(error) => Err(VaultError::internal(error.to_string())),
+        Err(error) => Err(VaultError::Engine { doing: "working", detail: error.to_string() }),
     }
+}
+
+/// A live file's content, beneath the folder and through no link; `None` when it is not a
+/// readable regular file of at most `limit` bytes.
+pub(crate) fn read_live(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+    use std::io::Read;
+    let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = std::fs::File::from(openat2(root, path, flags, Mode::empty(), beneath).ok()?);
+    let facts = file.metadata().ok()?;
+    if !facts.is_file() || facts.len() > limit {
+        return None;
+    }
+    let mut content = Vec::new();
+    file.take(limit).read_to_end(&mut content).ok()?;
+    Some(content)
 }
 
 /// Raw bytes of a path in a vault.

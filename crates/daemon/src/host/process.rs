@@ -48,6 +48,7 @@ impl ProcessId {
         if !self.lives() {
             return;
         }
+        #[expect(deprecated, reason = "an OwnedFd keeps what the unsafe successor demands")]
         let watched = pidfd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE).ok());
         match watched {
             // A pidfd becomes readable when its process ends.

@@ -9,6 +9,8 @@ mod images;
 mod machines;
 mod runs;
 
+pub(crate) use history::ShowQuery;
+
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -19,13 +21,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use futures_util::{Stream, StreamExt, stream};
 use ringfence_model::api::{API_VERSION, Finding, Item, Version};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::status::Status;
 use serde::Serialize;
-use tokio::net::{UnixListener, unix::UCred};
+use tokio::net::UnixListener;
+use tokio::net::unix::UCred;
 
 use crate::supervisor::Daemon;
 use crate::supervisor::report::{Report, Told};
@@ -86,8 +89,6 @@ pub async fn serve(
         .fallback(unknown)
         .layer(middleware::from_fn(move |request, next| only(owner, request, next)))
         .with_state(daemon);
-    let listener = ListenerExt::tap_io(listener, |_| {});
-    let _ = &listener;
     axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(shutdown)
         .await

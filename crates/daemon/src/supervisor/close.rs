@@ -20,10 +20,13 @@ use tokio::time::Instant;
 use super::report::Report;
 use super::{Daemon, failed, folders, host_runs};
 use crate::host::clock;
-use crate::session;
+use crate::host::process::ProcessId;
+use crate::session::record;
 
 /// Pause between two looks at a folder in which a session works.
 const PERIOD: Duration = Duration::from_secs(30);
+/// Pause between two looks for the end of a session's command.
+const LOOK: Duration = Duration::from_millis(50);
 /// Pause before a failed snapshot is tried again while the share is held.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -79,7 +82,7 @@ impl Daemon {
             ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
         })?;
         if !session.state.is_final()
-            && let Some(process) = session::process(&self.layout.session(id))
+            && let Some(process) = self.process_of(id)
         {
             process.end(Duration::from_secs(10)).await;
         }
@@ -101,7 +104,7 @@ impl Daemon {
     /// # Errors
     /// When the record cannot be read.
     pub fn session_log(&self, id: &SessionId) -> Result<Vec<u8>, ApiError> {
-        session::read_log(&self.layout.session(id)).map_err(failed)
+        record::output(&self.layout.session(id)).map_err(failed)
     }
 
     async fn follow(self: &Arc<Self>, id: &SessionId) -> Result<RunSummary, ApiError> {
@@ -109,8 +112,8 @@ impl Daemon {
             return Err(ApiError::new(ErrorKind::Failed, format!("there is no session {id}")));
         };
         let folder = self.folder_by_id(session.folder.as_ref())?;
-        if let Some(process) = session::process(&self.layout.session(id)) {
-            let gone = process.gone();
+        if let Some(process) = self.process_of(id) {
+            let gone = self.command_over(id, process);
             tokio::pin!(gone);
             // Only a session that may write has anything to protect while it works.
             let writable = folder.as_ref().filter(|folder| self.access(folder) == Access::Rw);
@@ -125,6 +128,24 @@ impl Daemon {
             }
         }
         self.finish(session, folder).await
+    }
+
+    /// Returns when a session's command is over: its process may still be delivering output.
+    async fn command_over(&self, id: &SessionId, process: ProcessId) {
+        let directory = self.layout.session(id);
+        let mut look = tokio::time::interval(LOOK);
+        let gone = process.gone();
+        tokio::pin!(gone);
+        loop {
+            tokio::select! {
+                () = &mut gone => return,
+                _ = look.tick() => {
+                    if matches!(record::exit(&directory), Ok(Some(_))) {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// Snapshots while a session works. A vault that fails holds the share's writes until
@@ -157,9 +178,9 @@ impl Daemon {
     }
 
     async fn finish(self: &Arc<Self>, mut session: Session, folder: Option<Folder>) -> Result<RunSummary, ApiError> {
-        let ended = session::ended(&self.layout.session(&session.id));
+        let ended = record::exit(&self.layout.session(&session.id)).map_err(failed)?;
         session.exit = Some(ended.as_ref().map_or(Exit::Lost, |ended| ended.exit));
-        session.ended = Some(ended.map_or_else(clock::now, |ended| ended.at));
+        session.ended = Some(ended.map_or_else(clock::now, |ended| ended.ended));
         session.state = SessionState::Closing;
         self.store.set_session(&session).map_err(failed)?;
         let closed = match &folder {
@@ -171,7 +192,6 @@ impl Daemon {
             Err(error) => SessionState::Failed { reason: error.message.clone() },
         };
         self.store.set_session(&session).map_err(failed)?;
-        self.machines.session_ended(&session.machine);
         closed?;
         self.summary(session).await
     }
@@ -195,6 +215,21 @@ impl Daemon {
         }
         session.closing_snapshot = snapshot?;
         Ok(())
+    }
+
+    /// The session's own process, while it lives.
+    pub(super) fn process_of(&self, id: &SessionId) -> Option<ProcessId> {
+        // A record that cannot be read names no process; the close then says `lost`.
+        record::process(&self.layout.session(id)).ok().flatten().filter(|process| process.lives())
+    }
+
+    /// Whether any session that is not over has this folder in this machine.
+    pub(super) fn any_session(&self, machine: &MachineName, folder: &FolderId) -> bool {
+        self.store.sessions().map_or(true, |sessions| {
+            sessions.iter().any(|session| {
+                session.machine == *machine && session.folder.as_ref() == Some(folder) && !session.state.is_final()
+            })
+        })
     }
 
     /// Whether another session that is not over has this folder in this machine.

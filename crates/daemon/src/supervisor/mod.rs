@@ -6,6 +6,7 @@
 
 mod backup;
 mod close;
+mod doctor;
 mod folders;
 mod host_runs;
 mod images;
@@ -46,7 +47,7 @@ pub struct Daemon {
     pub config: ConfigFile,
     pub(crate) store: Store,
     vaults: Vaults,
-    machines: Machines,
+    machines: Arc<Machines>,
     images: Images,
     /// Held while the file of registered folders is read, changed and written.
     folder_file: Mutex<()>,
@@ -67,7 +68,7 @@ impl Daemon {
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
             vaults: Vaults::new(layout.clone(), store.clone()),
-            machines: Machines::new(layout.clone(), store.clone()),
+            machines: Arc::new(Machines::new(layout.clone(), store.clone())),
             images,
             store,
             folder_file: Mutex::new(()),
@@ -86,6 +87,11 @@ impl Daemon {
     /// Resolves when the daemon was asked to end.
     pub async fn shutdown_requested(self: Arc<Self>) {
         self.shutdown.cancelled().await;
+    }
+
+    /// Recovers what an earlier daemon left.
+    pub async fn keep_house(self: Arc<Self>) {
+        self.recover().await;
     }
 
     fn watched_session(&self, id: &SessionId) -> Option<watch::Receiver<Closed>> {

@@ -7,7 +7,6 @@ use ringfence_model::session::SessionState;
 
 use super::Daemon;
 use crate::host::clock;
-use crate::session;
 
 impl Daemon {
     /// Finds again what an earlier daemon left. Requests are answered meanwhile.
@@ -26,7 +25,7 @@ impl Daemon {
                 SessionState::Running | SessionState::Closing => self.watch(&session.id),
                 SessionState::Preparing => {
                     // Its process may have been started just before the daemon died.
-                    if session::process(&self.layout.session(&session.id)).is_some() {
+                    if self.process_of(&session.id).is_some() {
                         session.state = SessionState::Running;
                     } else {
                         session.state = SessionState::Failed {

@@ -120,9 +120,7 @@ impl Daemon {
             error
         })?;
         report.progress("putting back", None);
-        let staging = self.vaults.staging(folder);
-        let outcome = self.vaults.apply(folder, what, &folder.path, &staging, report).await?;
-        let mut plan = outcome.plan;
+        let mut plan = self.vaults.apply(folder, what, &folder.path, Some(&before.id), report).await?;
         plan.applied = true;
         plan.before = Some(before.id);
         Ok(plan)
@@ -155,10 +153,9 @@ impl Daemon {
         if dry_run {
             return self.vaults.plan(folder, &what, &target).await;
         }
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        let staging = parent.join(format!(".ringfence-staging-{}", folder.id));
+        let _turn = self.vaults.turn(&folder.id).await;
         report.progress("restoring", None);
-        let mut plan = self.vaults.apply(folder, &what, &target, &staging, report).await?.plan;
+        let mut plan = self.vaults.apply(folder, &what, &target, None, report).await?;
         plan.applied = true;
         Ok(plan)
     }
@@ -173,13 +170,12 @@ impl Daemon {
             }
         };
         for folder in folders {
-            let staging = self.vaults.staging(&folder);
-            if !staging.exists() {
-                continue;
-            }
-            tracing::warn!(folder = %folder.path.display(), "a restore was interrupted; completing it");
-            if let Err(error) = self.vaults.resume(&folder, &staging).await {
-                tracing::error!(folder = %folder.path.display(), %error, "an interrupted restore could not be completed");
+            match self.vaults.resume(&folder).await {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(folder = %folder.path.display(), "completed an interrupted restore"),
+                Err(error) => {
+                    tracing::error!(folder = %folder.path.display(), %error, "an interrupted restore could not be completed");
+                }
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The way into a session: folder, decision, machine beside opening snapshot, share, start.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_model::admit::{self, Admitted, Request, World};
 use ringfence_model::api::{RunReady, RunRequest};
@@ -24,11 +24,14 @@ use super::report::Report;
 use super::{Daemon, failed, folders, of_kind, profiles};
 use crate::gateways::NetworkRule;
 use crate::guest::recipe;
-use crate::host::{clock, facts};
-use crate::session::{self, SessionSpec};
+use crate::host::{child, clock, facts, files};
+use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
 
 /// Variables of the person's terminal that a command inside may know.
 const TERMINAL_VARIABLES: [&str; 6] = ["TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
+
+/// How long a session's process may take to reach the guest. Emulation is slow.
+const SESSION_START: Duration = Duration::from_secs(120);
 
 /// A run that was admitted: what is on disk already.
 struct Plan {
@@ -283,17 +286,30 @@ impl Daemon {
             .collect();
         environment.extend(profile.env.clone());
         environment.insert("RINGFENCE_SESSION".into(), session.id.to_string());
-        let spec = SessionSpec::new(
-            session,
-            ready.ssh.clone(),
-            ready.guest_socket.clone(),
-            command(request, profile).iter().filter_map(BytePath::to_bytes).collect(),
-            working.as_os_str().as_bytes().to_vec(),
-            environment,
-        )
-        .with_terminal(request.terminal)
-        .with_paths(socket.clone(), self.layout.session(&session.id));
-        session::start(&spec).await.map_err(|error| of_kind(ErrorKind::Failed, error))?;
+        let bytes = |text: &str| SpecBytes::new(text.as_bytes());
+        let spec = SessionSpec {
+            id: session.id.clone(),
+            machine: session.machine.clone(),
+            ssh: SshFacts {
+                program: "ssh".into(),
+                control_path: ready.ssh.control(),
+                user: "agent".into(),
+                exec: "/usr/lib/ringfence/exec".into(),
+            },
+            guest_socket: ready.ssh.service(),
+            argv: command(request, profile).iter().filter_map(BytePath::to_bytes).map(SpecBytes::new).collect(),
+            env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+            cwd: SpecBytes::new(working.as_os_str().as_bytes()),
+            terminal: request.terminal,
+            socket: socket.clone(),
+            record: self.layout.session(&session.id),
+            limits: session::Limits::default(),
+        };
+        let log = spec.record.join("process.log");
+        files::private_directory(&self.layout.run.join("s")).map_err(failed)?;
+        child::start::<_, session::Ready>("session", &spec, &log, SESSION_START).await.map_err(|error| {
+            of_kind(ErrorKind::Engine, error).hint(format!("ringfence machine logs {}", session.machine))
+        })?;
         Ok(socket)
     }
 
@@ -358,9 +374,4 @@ fn new_session_id() -> SessionId {
     let _ = getrandom::fill(&mut random);
     let text = format!("{}-{:04x}", now.strftime("%y%m%d-%H%M%S"), u16::from_be_bytes(random));
     SessionId::new(text).unwrap_or_else(|_| unreachable!("digits and dashes are a name"))
-}
-
-/// Whether a directory can still be listed: a folder that vanished is no empty folder.
-pub(super) fn is_there(path: &Path) -> bool {
-    fs::read_dir(path).is_ok()
 }

@@ -180,8 +180,7 @@ impl Machines {
         let begun = Instant::now();
         let ssh = self.ssh_target(name).await?;
         cell.wait_for("SSH");
-        let opened = open(&ssh);
-        tokio::pin!(opened);
+        let mut opened = Box::pin(open(&ssh));
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let outcome = loop {
             tokio::select! {
@@ -193,6 +192,7 @@ impl Machines {
                 }
             }
         };
+        drop(opened);
         match outcome {
             Ok(guest) => {
                 let ready = Ready { ssh, guest: Arc::new(guest) };

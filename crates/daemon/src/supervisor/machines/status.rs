@@ -41,7 +41,7 @@ impl Machines {
             let usage = live.as_ref().and_then(|live| live.process.usage());
             let runtime = self.store.runtime(&machine.name).map_err(failed)?;
             let disk = self.layout.machine(&machine.name).join(argv::DISK);
-            let path_of = |id| {
+            let path_of = |id: &ringfence_model::name::FolderId| {
                 folders.iter().find(|folder| folder.id == *id).map(|folder| folder.path.clone())
             };
             let (state, waiting_for) = {
