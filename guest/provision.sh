@@ -38,15 +38,20 @@ printf 'LANG=C.UTF-8\n' >/etc/default/locale
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id /etc/ssh/ssh_host_*
 
-systemctl enable --quiet systemd-networkd.service ssh.service docker.socket ringfence-guest.socket ringfence-guest.service ringfence-trust.service
+systemctl enable --quiet ringfence-network.service ssh.service docker.socket ringfence-guest.socket ringfence-guest.service ringfence-trust.service
+# One static address needs no network daemon, and no login session is ever opened: both cost seconds under emulation.
 # Docker starts at its first use (by its socket) instead of making every start of the machine longer.
 systemctl disable --quiet docker.service containerd.service
 systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service dpkg-db-backup.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service serial-getty@ttyS0.service systemd-firstboot.service \
-    systemd-networkd-wait-online.service systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service \
+    systemd-networkd.service systemd-networkd.socket systemd-network-generator.service systemd-networkd-persistent-storage.service \
+    systemd-logind.service systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service \
     systemd-hwdb-update.service systemd-machine-id-commit.service ldconfig.service systemd-journal-catalog-update.service \
     systemd-binfmt.service modprobe@drm.service modprobe@efi_pstore.service
 systemctl set-default --quiet multi-user.target
+
+mkdir -p /etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n' >/etc/systemd/journald.conf.d/ringfence.conf
 
 mkdir -p /boot/ringfence
 cp /boot/vmlinuz-* /boot/ringfence/vmlinuz

@@ -173,11 +173,7 @@ impl Program {
 
     /// The program's name for messages.
     fn name(&self) -> String {
-        Path::new(&self.program)
-            .file_name()
-            .unwrap_or(&self.program)
-            .to_string_lossy()
-            .into_owned()
+        Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
     #[expect(
@@ -220,13 +216,16 @@ impl Program {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| self.start_error(error))?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let work = async {
             let feed = async {
                 if let Some(mut stdin) = stdin {
                     // A program that does not read all of its input has its reasons; its exit says whether it failed.
                     match stdin.write_all(&self.input).await {
-                        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+                        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                            return Err(error);
+                        }
                         _ => {}
                     }
                 }
@@ -338,8 +337,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_sees_only_what_is_listed() {
-        let finished =
-            sh("env").env("EXTRA", "1").deadline(Duration::from_secs(20)).check().await.expect("runs");
+        let finished = sh("env")
+            .env("EXTRA", "1")
+            .deadline(Duration::from_secs(20))
+            .check()
+            .await
+            .expect("runs");
         let text = finished.text();
         assert!(text.contains("LC_ALL=C.UTF-8") && text.contains("EXTRA=1"), "{text}");
         assert!(!text.contains("CARGO"), "{text}");
@@ -351,7 +354,8 @@ mod tests {
         assert!(error.to_string().contains("`sh` failed") && error.to_string().contains("wrong"));
         let error = Program::new("no-such-program-here").check().await.expect_err("missing");
         assert!(error.is_missing(), "{error}");
-        let error = sh("sleep 30").deadline(Duration::from_millis(50)).run().await.expect_err("slow");
+        let error =
+            sh("sleep 30").deadline(Duration::from_millis(50)).run().await.expect_err("slow");
         assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
     }
 
@@ -371,11 +375,11 @@ mod tests {
     async fn a_detached_child_leads_its_own_session() {
         let directory = tempfile::tempdir().expect("directory");
         let log = directory.path().join("log");
-        let mut detached =
-            sh("ps -o sid= -p $$; echo $$").detach(&log).expect("starts");
+        let mut detached = sh("ps -o sid= -p $$; echo $$").detach(&log).expect("starts");
         detached.child.wait().await.expect("ends");
         let text = std::fs::read_to_string(&log).expect("log");
-        let numbers: Vec<u32> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<u32> =
+            text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         assert_eq!(numbers, [detached.pid, detached.pid]);
     }
 }
