@@ -48,9 +48,8 @@ impl Engine {
         if !matches!(found.as_deref(), Ok([_])) {
             return Err(VaultError::NotAVault { path: storage.dir().into() });
         }
-        let remembered = key
-            .master()
-            .and_then(|m| Self::enter(&storage, &Credentials::Masterkey(m)).ok());
+        let remembered =
+            key.master().and_then(|m| Self::enter(&storage, &Credentials::Masterkey(m)).ok());
         let repo = match remembered {
             Some(repo) => repo,
             None => {
@@ -169,9 +168,7 @@ fn guarded<T>(
     let no_space = storage.take_no_space();
     match outcome {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) | Err(_) if no_space.is_some() => {
-            Err(no_space.unwrap_or(VaultError::Cancelled))
-        }
+        Ok(Err(_)) | Err(_) if no_space.is_some() => Err(no_space.unwrap_or(VaultError::Cancelled)),
         Ok(Err(e)) => Err(VaultError::Engine { doing, detail: e.display_log() }),
         Err(panic) => Err(VaultError::Engine { doing, detail: panic_text(&*panic) }),
     }

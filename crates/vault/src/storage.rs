@@ -213,8 +213,7 @@ impl Storage {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let number = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let temporary =
-            self.dir.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
+        let temporary = self.dir.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
         let result = self.write_through(kind, id, content, &temporary);
         if let Err(error) = &result {
             let _ = fs::remove_file(&temporary);
@@ -232,11 +231,8 @@ impl Storage {
         content: &BytesList,
         temporary: &Path,
     ) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
         for part in content.slice() {
             file.write_all(part)?;
         }
@@ -279,7 +275,9 @@ impl Storage {
         let top = self.dir.join(kind.dirname());
         if kind == FileType::Config {
             return match fs::metadata(self.dir.join(CONFIG)) {
-                Ok(meta) => Ok(vec![(Id::default(), u32::try_from(meta.len()).unwrap_or(u32::MAX))]),
+                Ok(meta) => {
+                    Ok(vec![(Id::default(), u32::try_from(meta.len()).unwrap_or(u32::MAX))])
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(found),
                 Err(e) => Err(e),
             };
@@ -347,8 +345,7 @@ impl ReadBackend for Storage {
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.entries(tpe)
-            .map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
+        self.entries(tpe).map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
@@ -432,8 +429,7 @@ impl WriteBackend for Storage {
             held.0 = Some((*id, content.slice().concat().into()));
             return Ok(());
         }
-        self.write(tpe, id, &content)
-            .map_err(|e| self.failure("write", &self.path(tpe, id), e))
+        self.write(tpe, id, &content).map_err(|e| self.failure("write", &self.path(tpe, id), e))
     }
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
@@ -456,7 +452,10 @@ mod tests {
         storage.write_bytes(FileType::Pack, &id, false, vec![1, 2, 3].into()).unwrap();
         storage.sync().unwrap();
         assert!(storage.remove(FileType::Pack, &id, false).is_err());
-        assert_eq!(storage.read_partial(FileType::Pack, &id, false, 1, 2).unwrap().as_ref(), [2, 3]);
+        assert_eq!(
+            storage.read_partial(FileType::Pack, &id, false, 1, 2).unwrap().as_ref(),
+            [2, 3]
+        );
         assert!(storage.read_partial(FileType::Pack, &id, false, 1, u32::MAX).is_err());
         assert_eq!(fs::metadata(storage.dir()).unwrap().mode() & 0o777, 0o700);
         let file = storage.path(FileType::Pack, &id);
