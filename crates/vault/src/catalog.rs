@@ -241,7 +241,7 @@ pub(crate) struct Record {
 }
 
 impl Snapshot {
-    /// The folder's own modification time when the snapshot was made.
+    /// What a snapshot file and our record in it say.
     pub(crate) fn from_file(id: Id, file: SnapshotFile) -> Self {
         let record = file
             .description

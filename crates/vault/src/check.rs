@@ -71,7 +71,7 @@ pub(crate) fn check(engine: &Engine, read_data: bool) -> Result<CheckReport> {
         Err(e) => error("check-failed", e.to_string()),
         Ok(results) => {
             for (level, finding) in &results.0 {
-                let what = finding.to_string();
+                let what = brief(&finding.to_string());
                 // The engine keeps the types of its findings to itself; their variant
                 // names are what `Debug` begins with.
                 let severity = match format!("{level:?}").as_str() {
@@ -95,11 +95,19 @@ fn name_of(finding: &str) -> &'static str {
         ("PackBlob", "pack-damaged"),
         ("PackHeader", "pack-damaged"),
         ("ErrorReadingPack", "pack-unreadable"),
-        ("ErrorCheckingPack", "pack-unreadable"),
+        ("ErrorCheckingPack", "pack-damaged"),
         ("File", "content-missing"),
     ];
     let named = NAMES.iter().find(|(start, _)| finding.starts_with(start));
     named.map_or("structure", |(_, name)| name)
+}
+
+/// The engine's errors fill a page; two lines of it say what is wrong.
+fn brief(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let subject = first.split(": `rustic_core`").next().unwrap_or(first).trim();
+    let message = text.lines().skip_while(|l| *l != "Message:").nth(1);
+    message.map_or_else(|| subject.to_owned(), |m| format!("{subject}: {}", m.trim()))
 }
 
 /// The vault's directory must be nobody else's business.
@@ -112,5 +120,19 @@ fn exposed(engine: &Engine) -> Vec<Problem> {
             what: format!("{} is open to other users; make it mode 0700", dir.display()),
         }],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_error_becomes_a_line() {
+        let page = "error checking pack 16ff : `rustic_core` experienced an error.\n\nMessage:\nMAC check failed.\n\nMore";
+        assert_eq!(brief(page), "error checking pack 16ff: MAC check failed.");
+        assert_eq!(brief("pack 12 not found"), "pack 12 not found");
+        assert_eq!(name_of("NoPack { id: 1 }"), "pack-missing");
+        assert_eq!(name_of("PackBlobHashMismatch { .. }"), "pack-damaged");
     }
 }

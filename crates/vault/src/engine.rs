@@ -15,6 +15,7 @@ use rustic_core::{
 
 use crate::error::{Result, VaultError};
 use crate::key::VaultKey;
+use crate::stat::is_plain_name;
 use crate::storage::Storage;
 
 /// An opened repository with its index in memory.
@@ -103,7 +104,14 @@ impl Engine {
 
     /// Entries of a stored directory, sorted by name.
     pub(crate) fn tree(&self, repo: &Repo, id: TreeId) -> Result<Vec<Node>> {
-        self.run("reading a directory", || repo.get_tree(&id)).map(|t| t.nodes)
+        let nodes = self.run("reading a directory", || repo.get_tree(&id))?.nodes;
+        if let Some(bad) = nodes.iter().find(|n| !is_plain_name(n)) {
+            return Err(VaultError::Damaged {
+                path: self.storage.dir().into(),
+                what: format!("a stored directory holds the name {:?}", bad.name),
+            });
+        }
+        Ok(nodes)
     }
 
     /// Writes a stored file's content to `to`, one piece after the other, and gives

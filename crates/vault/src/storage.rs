@@ -2,9 +2,11 @@
 //! permissions, durability, the free-space floor and the commit point of a snapshot;
 //! knows nothing about what the bytes mean.
 //!
-//! Order of a commit: pack and index files are written and synced as they come,
-//! their directories before the snapshot file, and its directory last. A snapshot
-//! that is visible is therefore whole, whatever happens in between.
+//! Order of a commit: packs are written and synced aside; when an index file comes
+//! they take their places, then the index does; then directories are synced, then the
+//! snapshot file is written, and its directory is synced last. A snapshot that is
+//! visible is therefore whole, and what a failed or killed writer leaves lies aside,
+//! where the next writer sweeps it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -49,7 +51,9 @@ struct State {
     no_space: Option<u64>,
     /// The snapshot file written last.
     written: Option<Id>,
-    /// The pack opened last: trees lie side by side in few packs.
+    /// Packs that are written and synced, but not in the vault before an index names them.
+    waiting: Vec<(Id, PathBuf)>,
+    /// Packs opened last: trees lie side by side in few of them.
     open: Vec<(Id, Arc<File>)>,
 }
 
@@ -137,9 +141,16 @@ impl Storage {
         self.state().held = Some(Held(None));
     }
 
-    /// Forgets a held snapshot file; later ones are written.
+    /// Forgets a held snapshot file, and packs that no index came to name.
     pub(crate) fn release(&self) {
-        self.state().held = None;
+        let waiting = {
+            let mut state = self.state();
+            state.held = None;
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, path) in waiting {
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// The snapshot file that was written last.
@@ -237,22 +248,34 @@ impl Storage {
             file.write_all(part)?;
         }
         file.sync_all()?;
+        if kind == FileType::Pack {
+            self.state().waiting.push((*id, temporary.to_path_buf()));
+            return Ok(());
+        }
+        if kind == FileType::Index {
+            let waiting = std::mem::take(&mut self.state().waiting);
+            for (pack, path) in waiting {
+                self.enter(FileType::Pack, &pack, &path)?;
+            }
+            self.sync()?;
+        }
+        self.enter(kind, id, temporary)?;
+        self.sync()?;
+        if kind == FileType::Snapshot {
+            self.state().written = Some(*id);
+        }
+        Ok(())
+    }
+
+    /// Gives a complete file its place.
+    fn enter(&self, kind: FileType, id: &Id, temporary: &Path) -> io::Result<()> {
         let directory = self.directory(kind, id);
         if kind == FileType::Pack && !directory.is_dir() {
             make_dir(&directory)?;
             self.state().unsynced.insert(self.dir.join(kind.dirname()));
         }
-        if kind == FileType::Snapshot {
-            self.sync()?;
-        }
         fs::rename(temporary, self.path(kind, id))?;
         self.state().unsynced.insert(directory);
-        if kind != FileType::Pack {
-            self.sync()?;
-        }
-        if kind == FileType::Snapshot {
-            self.state().written = Some(*id);
-        }
         Ok(())
     }
 
@@ -291,11 +314,6 @@ impl Storage {
             }
         } else {
             list_into(&top, &mut found)?;
-        }
-        if kind == FileType::Snapshot
-            && let Some(Held(Some((id, bytes)))) = &self.state().held
-        {
-            found.push((*id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         }
         Ok(found)
     }
@@ -397,9 +415,6 @@ impl WriteBackend for Storage {
             }
             make_dir(&self.dir.join(TEMPORARY))?;
             make_dir(&self.dir.join(LOCKS))?;
-            for byte in 0..=u8::MAX {
-                make_dir(&self.dir.join(FileType::Pack.dirname()).join(format!("{byte:02x}")))?;
-            }
             let mut state = self.state();
             state.unsynced.insert(self.dir.clone());
             state.unsynced.insert(self.dir.join(FileType::Pack.dirname()));
@@ -450,7 +465,8 @@ mod tests {
         storage.create().unwrap();
         let id = Id::random();
         storage.write_bytes(FileType::Pack, &id, false, vec![1, 2, 3].into()).unwrap();
-        storage.sync().unwrap();
+        assert!(storage.list(FileType::Pack).unwrap().is_empty(), "no index names it yet");
+        storage.write_bytes(FileType::Index, &Id::random(), false, vec![0].into()).unwrap();
         assert!(storage.remove(FileType::Pack, &id, false).is_err());
         assert_eq!(
             storage.read_partial(FileType::Pack, &id, false, 1, 2).unwrap().as_ref(),
@@ -471,11 +487,30 @@ mod tests {
         let id = Id::random();
         storage.hold();
         storage.write_bytes(FileType::Snapshot, &id, false, vec![7].into()).unwrap();
-        assert_eq!(storage.list(FileType::Snapshot).unwrap(), vec![id]);
+        assert!(
+            storage.list(FileType::Snapshot).unwrap().is_empty(),
+            "readers on other threads see it"
+        );
         assert_eq!(storage.read_full(FileType::Snapshot, &id).unwrap().as_ref(), [7]);
         assert_eq!(fs::read_dir(storage.dir().join("snapshots")).unwrap().count(), 0);
         storage.release();
         assert!(storage.list(FileType::Snapshot).unwrap().is_empty());
+    }
+
+    #[test]
+    fn packs_without_an_index_do_not_stay() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
+        let aside = || fs::read_dir(storage.dir().join(TEMPORARY)).unwrap().count();
+        assert_eq!(aside(), 1);
+        storage.release();
+        assert_eq!(aside(), 0);
+        // And those of a writer that was killed go when the next one begins.
+        storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
+        drop(Storage::new(storage.dir()).lock().unwrap());
+        assert_eq!(aside(), 0);
     }
 
     #[test]

@@ -215,3 +215,16 @@ pub fn resume_restore(
 pub fn opens_without_password(dir: &Path) -> Result<bool> {
     engine::opens_without_password(&Arc::new(Storage::new(dir)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_may_be_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Vault>();
+        shared::<VaultKey>();
+        shared::<RestorePlan>();
+    }
+}

@@ -146,7 +146,11 @@ impl<'a> Placing<'a> {
 
     fn remove(&mut self, number: u64, path: &[u8], seen: &Stat) -> io::Result<Outcome> {
         let (parent, name) = split(path);
-        let Some(found) = look(self.places.dir(parent), name)? else { return Ok(Outcome::Done) };
+        let away = OsString::from(number.to_string());
+        let Some(found) = look(self.places.dir(parent), name)? else {
+            // Gone, or moved away before a crash that came before the second look.
+            return self.check_removed(&away, (parent, name), seen);
+        };
         if !seen.same_version(&found) {
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
         }
@@ -160,15 +164,25 @@ impl<'a> Placing<'a> {
             removed?;
             self.places.forget(path);
         } else {
-            let away = OsString::from(number.to_string());
             let old = &self.old;
             writable(&mut self.places, parent, |dir| swap_in(dir, name, old, &away, false))?;
-            let moved = self.old.stat_at(&away)?;
-            if !seen.same_content(&moved) {
-                let dir = self.places.dir(parent)?;
-                swap_in(&self.old, &away, dir, name, false)?;
-                return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
-            }
+            return self.check_removed(&away, (parent, name), seen);
+        }
+        self.report.removed += 1;
+        Ok(Outcome::Done)
+    }
+
+    /// Looks at what was moved away; another version than the one seen goes back.
+    fn check_removed(
+        &mut self,
+        away: &OsStr,
+        (parent, name): (&[u8], &OsStr),
+        seen: &Stat,
+    ) -> io::Result<Outcome> {
+        if look(Ok(&self.old), away)?.is_some_and(|moved| !seen.same_content(&moved)) {
+            let dir = self.places.dir(parent)?;
+            swap_in(&self.old, away, dir, name, false)?;
+            return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
         }
         self.report.removed += 1;
         Ok(Outcome::Done)
@@ -206,11 +220,13 @@ impl<'a> Placing<'a> {
         let (parent, name) = split(path);
         let staged = OsString::from(number.to_string());
         let found = look(self.places.dir(parent), name)?;
-        let waiting = look(Ok(&self.new), &staged)?.is_some_and(|s| s.ino == inode);
-        if found.is_some_and(|f| f.ino == inode && f.dev == self.device) || !waiting {
-            // Put in place before a crash; what has become of it since is not ours.
-            self.report.placed += 1;
-            return Ok(Outcome::Done);
+        let beside = look(Ok(&self.new), &staged)?;
+        let placed = found.is_some_and(|f| f.ino == inode && f.dev == self.device);
+        if placed || beside.is_none_or(|b| b.ino != inode) {
+            // Put in place before a crash. If the name has gone to another entry since,
+            // that is somebody else's and stays.
+            let swapped = placed.then_some(()).and(seen);
+            return self.check_replaced(&staged, (parent, name), swapped);
         }
         let new = &self.new;
         let exchange = match (&found, seen) {
@@ -233,13 +249,24 @@ impl<'a> Placing<'a> {
             }
             Err(e) => return Err(e.into()),
         }
-        if let Some(seen) = seen.filter(|_| exchange) {
-            let out = self.new.stat_at(&staged)?;
-            if !seen.same_content(&out) {
-                let dir = self.places.dir(parent)?;
-                swap_in(&self.new, &staged, dir, name, true)?;
-                return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
-            }
+        self.check_replaced(&staged, (parent, name), seen.filter(|_| exchange))
+    }
+
+    /// Looks at what a new version changed places with; another version than the one
+    /// seen goes back.
+    fn check_replaced(
+        &mut self,
+        staged: &OsStr,
+        (parent, name): (&[u8], &OsStr),
+        seen: Option<&Stat>,
+    ) -> io::Result<Outcome> {
+        let out = look(Ok(&self.new), staged)?;
+        if let (Some(seen), Some(out)) = (seen, out)
+            && !seen.same_content(&out)
+        {
+            let dir = self.places.dir(parent)?;
+            swap_in(&self.new, staged, dir, name, true)?;
+            return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
         }
         self.report.placed += 1;
         Ok(Outcome::Done)

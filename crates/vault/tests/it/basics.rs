@@ -36,10 +36,18 @@ fn only_its_key_opens_a_vault() {
 fn a_stored_key_opens_without_deriving_again() {
     let lab = Lab::new();
     let path = lab.dir.path().join("id.key");
-    let key = VaultKey::load(&path).unwrap();
-    let start = Instant::now();
-    Vault::open(lab.vault.dir(), &key).unwrap();
-    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+    let quickest = |key: &dyn Fn() -> VaultKey| {
+        let once = |_| {
+            let key = key();
+            let start = Instant::now();
+            Vault::open(lab.vault.dir(), &key).unwrap();
+            start.elapsed()
+        };
+        (0..3).map(once).min().unwrap()
+    };
+    let stored = quickest(&|| VaultKey::load(&path).unwrap());
+    let derived = quickest(&|| VaultKey::from_password(lab.key.reveal()).unwrap());
+    assert!(stored * 5 < derived, "{stored:?} with, {derived:?} without the remembered key");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 }
 
@@ -88,12 +96,17 @@ fn nothing_changed_writes_nothing() {
     std::thread::sleep(Duration::from_millis(60));
     assert!(lab.snapshot(SnapshotKind::Manual).unchanged);
     assert_eq!(lab.vault.size().unwrap(), size);
-    // An unchanged small folder, vault opened anew, as `run -- true` does it.
-    let start = Instant::now();
-    let key = VaultKey::load(&lab.dir.path().join("id.key")).unwrap();
-    let vault = Vault::open(lab.vault.dir(), &key).unwrap();
-    assert!(vault.snapshot(&lab.request(SnapshotKind::Opening)).unwrap().unchanged);
-    assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
+    // An unchanged small folder, vault opened anew, as `run -- true` does it. The best
+    // of some, since the machine may be busy with other things.
+    let once = |_| {
+        let start = Instant::now();
+        let key = VaultKey::load(&lab.dir.path().join("id.key")).unwrap();
+        let vault = Vault::open(lab.vault.dir(), &key).unwrap();
+        assert!(vault.snapshot(&lab.request(SnapshotKind::Opening)).unwrap().unchanged);
+        start.elapsed()
+    };
+    let quickest = (0..5).map(once).min().unwrap();
+    assert!(quickest < Duration::from_millis(100), "{quickest:?}");
     lab.assert_whole();
 }
 
