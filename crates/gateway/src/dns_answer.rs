@@ -55,6 +55,18 @@ pub(crate) fn answers(query: &[u8], reply: &[u8]) -> bool {
     }
 }
 
+/// "Server failure" in reply to `query`, so that a program in the guest need not wait.
+pub(crate) fn failure(query: &[u8]) -> Option<Vec<u8>> {
+    let (_, end) = question_name(query, 12)?;
+    let mut reply = query.get(..end + 4)?.to_vec();
+    let header = reply.first_chunk_mut::<12>()?;
+    // An answer, recursion as it was asked for and available, SERVFAIL.
+    header[2] = 0x80 | (header[2] & 0x79);
+    header[3] = 0x82;
+    header[4..].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+    Some(reply)
+}
+
 /// The name at `at`, which a question never compresses, and where it ends.
 fn question_name(message: &[u8], mut at: usize) -> Option<(String, usize)> {
     let mut name = String::new();
@@ -128,6 +140,10 @@ mod tests {
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = parse(&bytes);
             let _ = answers(&bytes, &bytes);
+            if let Some(reply) = failure(&bytes) {
+                prop_assert!(answers(&bytes, &reply));
+                prop_assert_eq!(parse(&reply), None);
+            }
         }
 
         #[test]

@@ -15,7 +15,7 @@ use crate::reject;
 /// Connections a guest may open: so many at once, then so many per second.
 const OPENS: (u32, u32) = (512, 256);
 /// DNS packets.
-const QUESTIONS: (u32, u32) = (256, 128);
+const QUESTIONS: (u32, u32) = (256, 64);
 /// Echo requests: each costs a socket for up to five seconds.
 const ECHOES: (u32, u32) = (32, 16);
 

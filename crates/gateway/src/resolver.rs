@@ -97,11 +97,14 @@ impl Resolver {
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             let (length, from) = socket.recv_from(&mut buffer).await?;
-            // Too many in flight: this one is lost, and the guest asks again.
+            let query = buffer.get(..length).unwrap_or_default().to_vec();
+            // Too many in flight. Told so, the network stack forgets the question at once.
             let Ok(slot) = Arc::clone(&self.questions).try_acquire_owned() else {
+                if let Some(reply) = dns_answer::failure(&query) {
+                    drop(socket.try_send_to(&reply, from));
+                }
                 continue;
             };
-            let query = buffer.get(..length).unwrap_or_default().to_vec();
             let (resolver, socket) = (Arc::clone(&self), Arc::clone(&socket));
             tokio::spawn(async move {
                 if let Some(reply) = resolver.ask(&query, Transport::Udp).await {
@@ -149,13 +152,17 @@ impl Resolver {
         }
     }
 
-    /// The first usable answer.
+    /// The first usable answer, or the news that there is none.
     async fn ask(&self, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
         for upstream in self.upstream() {
             let asked = async {
                 match transport {
                     Transport::Udp => ask_udp(upstream, query).await,
-                    Transport::Tcp => ask_tcp(upstream, query).await,
+                    // Some resolvers speak no TCP; what fits into a datagram still comes.
+                    Transport::Tcp => match ask_tcp(upstream, query).await {
+                        Err(_) => ask_udp(upstream, query).await,
+                        reply => reply,
+                    },
                 }
             };
             match tokio::time::timeout(PATIENCE, asked).await {
@@ -169,7 +176,7 @@ impl Resolver {
                 Err(_) => tracing::warn!(%upstream, "resolver does not answer"),
             }
         }
-        None
+        dns_answer::failure(query)
     }
 }
 

@@ -82,3 +82,25 @@ async fn one_tcp_conversation_outlives_many_upstream() {
         assert_eq!(read_message(&mut stream).await.unwrap(), reply(8));
     }
 }
+
+#[tokio::test]
+async fn without_a_resolver_a_question_fails_at_once() {
+    let (_, _, address) = start(Vec::new()).await;
+    let reply = ask_once(address).await;
+    assert_eq!((reply[2] & 0x80, reply[3] & 0x0f), (0x80, 2), "SERVFAIL");
+}
+
+#[tokio::test]
+async fn a_resolver_without_tcp_is_asked_by_udp() {
+    let udp_only = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = udp_only.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        let (_, from) = udp_only.recv_from(&mut buffer).await.unwrap();
+        udp_only.send_to(&reply(8), from).await.unwrap();
+    });
+    let (_, _, address) = start(vec![address]).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    write_message(&mut stream, QUERY).await.unwrap();
+    assert_eq!(read_message(&mut stream).await.unwrap(), reply(8));
+}
