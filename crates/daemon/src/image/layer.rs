@@ -1,0 +1,1 @@
+//! Recipes: what agents add to the base image.

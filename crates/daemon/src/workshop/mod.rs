@@ -1,0 +1,1 @@
+//! The workshop: throw-away machines in which layers are made.
