@@ -1,1 +1,22 @@
-//! placeholder
+//! The vocabulary of Ringfence and its pure decisions.
+//!
+//! Owns: names, configuration, rules and the admission decision, states, the
+//! bodies of the API, the one status. Must not: do I/O, read a clock or the
+//! environment, start anything, know tokio. Everything here can be tested
+//! without a machine.
+
+pub mod admit;
+pub mod api;
+pub mod attach;
+pub mod bytes;
+pub mod config;
+pub mod error;
+pub mod folder;
+pub mod history;
+pub mod layout;
+pub mod machine;
+pub mod name;
+pub mod profile;
+pub mod session;
+pub mod size;
+pub mod status;

@@ -1,0 +1,315 @@
+//! The daemon's API: HTTP/JSON over a Unix socket, paths under `/v1`.
+//!
+//! A long call answers with `application/x-ndjson`: one [`Item`] a line, the last of
+//! which is `done` or `error`. A short call answers with its JSON body, or with an
+//! [`crate::error::ApiError`] and a status of 4xx or 5xx.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::BytePath;
+use crate::error::ApiError;
+use crate::history::PlanView;
+use crate::machine::Limits;
+use crate::name::{MachineName, ProfileName, SessionId};
+use crate::profile::Network;
+use crate::session::Session;
+use crate::size::Size;
+
+/// Version of the API. Command line and daemon of different versions do not talk:
+/// the command line says so and names `ringfence daemon restart`.
+pub const API_VERSION: u32 = 1;
+
+/// `GET /v1/version`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// [`API_VERSION`].
+    pub api: u32,
+    /// Version of the package.
+    pub package: String,
+    /// The daemon's process id.
+    pub pid: u32,
+}
+
+/// One line of a long answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Item<T> {
+    /// Something is being done.
+    Progress(Progress),
+    /// Something the person should know; printed and kept.
+    Note(String),
+    /// The result; nothing follows.
+    Done(T),
+    /// It failed; nothing follows.
+    Error(ApiError),
+}
+
+/// What is being done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What, in a few words: `opening snapshot`, `machine shop: waiting for SSH`.
+    pub what: String,
+    /// How much of it is done, 0.0 to 1.0, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f32>,
+}
+
+/// Size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// `POST /v1/run` → stream of `Item<RunReady>`: makes machine, snapshot and share
+/// ready and starts the session's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The directory the person is in or named; the folder is the registered one with
+    /// the longest prefix, else (with `register`) this directory itself. `None`: no folder.
+    pub directory: Option<PathBuf>,
+    /// The profile; `None`: the built-in profile `shell`.
+    pub profile: Option<ProfileName>,
+    /// A machine by name; `None`: the folder's own.
+    pub machine: Option<MachineName>,
+    /// A narrower network.
+    pub network: Option<Network>,
+    /// With a recipe: arguments for the agent. Without: the command. Empty with `shell`: a login shell.
+    pub arguments: Vec<BytePath>,
+    /// The terminal, when there is one: the command gets a PTY.
+    pub terminal: Option<TerminalSize>,
+    /// `TERM`, `COLORTERM`, `LANG` and the like of the person's terminal.
+    pub environment: Vec<(String, String)>,
+    /// Register an unknown folder without asking.
+    pub register: bool,
+    /// The folder's name, typed by somebody who accepts that nothing protects it.
+    pub unprotected: Option<String>,
+}
+
+/// The session's process listens; attach to its socket (see [`crate::attach`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReady {
+    /// The session.
+    pub session: SessionId,
+    /// The socket to attach to.
+    pub socket: PathBuf,
+    /// The machine it runs in.
+    pub machine: MachineName,
+}
+
+/// `POST /v1/sessions/{id}/close` → stream of `Item<RunSummary>`: waits until the
+/// session is over and its closing snapshot is on disk. Closing happens without this
+/// call too; it may be repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The session in its final state.
+    pub session: Session,
+    /// Paths added, changed and deleted in the folder, as seen between the snapshots.
+    pub added: u64,
+    /// See `added`.
+    pub changed: u64,
+    /// See `added`.
+    pub deleted: u64,
+    /// Changed paths that the host may run or obey later, with the reason.
+    pub host_runs: Vec<HostRuns>,
+}
+
+/// A changed path that the host may run or obey later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRuns {
+    /// Relative to the folder's root.
+    #[serde(flatten)]
+    pub path: BytePath,
+    /// `git hook`, `editor task`, `agent settings`, …
+    pub why: String,
+}
+
+/// `POST /v1/folders` (with `path`), `GET /v1/folders/lookup?path=`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderRequest {
+    /// A directory; made canonical by the daemon.
+    pub path: PathBuf,
+}
+
+/// `GET /v1/folders/lookup?path=`: what a run in this directory would use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderLookup {
+    /// The registered folder that contains the directory.
+    pub registered: Option<PathBuf>,
+    /// The directory itself, canonical: what would be registered.
+    pub canonical: PathBuf,
+    /// Path inside a machine.
+    pub guest_path: PathBuf,
+    /// Where the vault is or would be kept.
+    pub vaults: PathBuf,
+}
+
+/// `POST /v1/machines`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRequest {
+    /// Its name.
+    pub name: MachineName,
+    /// Processors, memory and disk where they differ from the defaults.
+    pub cpus: Option<u32>,
+    /// See `cpus`.
+    pub memory: Option<Size>,
+    /// See `cpus`.
+    pub disk: Option<Size>,
+    /// The profile whose recipe it is made for.
+    pub profile: Option<ProfileName>,
+}
+
+/// `POST /v1/machines/{name}/{act}` → stream of `Item<()>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineAct {
+    /// Start it, or resume it from suspension.
+    Start,
+    /// Power it off; kill it after a deadline.
+    Stop,
+    /// Stop, then start.
+    Restart,
+    /// Save memory to disk and end the process.
+    Suspend,
+}
+
+/// One image or recipe layer: `GET /v1/images`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageView {
+    /// Hash of its recipe.
+    pub hash: String,
+    /// `Debian 13`, or the recipe of a layer.
+    pub description: String,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// When it was finished.
+    pub built: jiff::Timestamp,
+    /// Machines that start from it.
+    pub used_by: Vec<MachineName>,
+    /// Whether a new machine would start from it.
+    pub current: bool,
+}
+
+/// `POST /v1/images` → stream of `Item<ImageView>`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImageRequest {
+    /// A local file instead of packages.
+    pub from: Option<PathBuf>,
+    /// Also the layer of this recipe.
+    pub recipe: Option<crate::name::RecipeName>,
+}
+
+/// Which state of a folder: `latest`, an id or its first digits, or a time.
+pub type StateSelector = String;
+
+/// `GET /v1/history?folder=DIR&path=FILE` → `Vec<SnapshotView>`, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryQuery {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Only snapshots in which this path (relative to the root) differs from the one before.
+    pub path: Option<PathBuf>,
+}
+
+/// `POST /v1/diff` → `DiffView`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Earlier state; `None`: the opening snapshot of the last session.
+    pub from: Option<StateSelector>,
+    /// Later state; `None`: now.
+    pub to: Option<StateSelector>,
+    /// Also the unified differences of text files.
+    pub text: bool,
+}
+
+/// `POST /v1/restore` → stream of `Item<PlanView>`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Which state; `None`: the newest snapshot.
+    pub at: Option<StateSelector>,
+    /// Another directory instead of the folder itself; made if missing, must be empty.
+    pub to: Option<PathBuf>,
+    /// Only these paths, relative to the folder's root; empty: everything.
+    pub paths: Vec<BytePath>,
+    /// Only the plan.
+    pub dry_run: bool,
+}
+
+/// `POST /v1/undo` → stream of `Item<PlanView>`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Which session; `None`: the last one that could write.
+    pub session: Option<SessionId>,
+    /// Take the whole opening snapshot, also where the host changed paths meanwhile.
+    pub all: bool,
+    /// Only the plan.
+    pub dry_run: bool,
+}
+
+/// `POST /v1/backup/check` → stream of `Item<CheckView>`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Also read and hash all data.
+    pub read_data: bool,
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// Snapshots that were looked at.
+    pub snapshots: u64,
+    /// What is wrong; empty: nothing.
+    pub problems: Vec<String>,
+}
+
+/// One check of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Name of the check.
+    pub check: String,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub cure: Option<String>,
+}
+
+/// How a check of `doctor` came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, but slower or weaker.
+    Weak,
+    /// Does not work.
+    Bad,
+    /// Could not be looked at; said aloud.
+    Skipped,
+}
+
+/// Limits of a machine where only some are named.
+#[must_use]
+pub fn limits_or(defaults: Limits, request: &MachineRequest) -> Limits {
+    Limits {
+        cpus: request.cpus.unwrap_or(defaults.cpus),
+        memory: request.memory.unwrap_or(defaults.memory),
+        disk: request.disk.unwrap_or(defaults.disk),
+    }
+}
+
+/// What a restore or an undo answers with.
+pub type PlanAnswer = Item<PlanView>;

@@ -1,0 +1,111 @@
+//! Paths inside a folder are bytes. In JSON they are `path` (readable) and,
+//! only where that loses something, `path_b64` as well (`safety.md`).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// A path of any bytes, relative to a folder's root, as it travels in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BytePath {
+    /// Readable form; replacement characters stand for bytes that are not UTF-8.
+    pub path: String,
+    /// The exact bytes in base64, present only where `path` is lossy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_b64: Option<String>,
+}
+
+impl BytePath {
+    /// Wraps raw bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self { path: text.to_owned(), path_b64: None },
+            Err(_) => Self {
+                path: String::from_utf8_lossy(bytes).into_owned(),
+                path_b64: Some(encode(bytes)),
+            },
+        }
+    }
+
+    /// Wraps a path.
+    #[must_use]
+    pub fn from_path(path: &Path) -> Self {
+        Self::from_bytes(path.as_os_str().as_bytes())
+    }
+
+    /// The exact bytes; `None` when `path_b64` is not base64.
+    #[must_use]
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        match &self.path_b64 {
+            Some(text) => decode(text),
+            None => Some(self.path.clone().into_bytes()),
+        }
+    }
+
+    /// The path; `None` when `path_b64` is not base64.
+    #[must_use]
+    pub fn to_path(&self) -> Option<PathBuf> {
+        self.to_bytes().map(|bytes| PathBuf::from(OsStr::from_bytes(&bytes)))
+    }
+}
+
+/// Standard base64 with padding.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Reads standard base64 with padding; `None` for anything else.
+#[must_use]
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// Makes text from outside safe for a terminal: control characters, escapes and
+/// direction overrides become visible, everything else stays.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let bidi = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || bidi {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_travel(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let path = BytePath::from_bytes(&bytes);
+            let json = serde_json::to_string(&path).expect("serialises");
+            let back: BytePath = serde_json::from_str(&json).expect("parses");
+            prop_assert_eq!(back.to_bytes(), Some(bytes.clone()));
+            prop_assert_eq!(decode(&encode(&bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn decoding_never_panics(text in ".{0,40}") {
+            let _ = decode(&text);
+        }
+    }
+
+    #[test]
+    fn escapes_do_not_reach_the_terminal() {
+        assert_eq!(visible("a\x1b[31mb\nc\u{202e}d"), "a\\u{1b}[31mb\\nc\\u{202e}d");
+        assert_eq!(visible("grün ✓"), "grün ✓");
+    }
+}

@@ -1,0 +1,342 @@
+//! The configuration file: strict raw form, then the resolved value.
+//!
+//! Unknown keys, wrong types and contradictions are errors that name line, column
+//! and the nearest known key: a typo must never turn protection off.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::folder::{Access, FolderRules};
+use crate::name::{ProfileName, RecipeName};
+use crate::profile::{Network, Profile, Selector};
+use crate::size::Size;
+
+/// What is wrong with a configuration file, with the place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.render())]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// Line, counted from 1; 0 where no place is known.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// The text of that line.
+    pub excerpt: String,
+    /// What is wrong and, where there is one, the nearest known key.
+    pub message: String,
+}
+
+impl ConfigError {
+    fn at(file: &Path, text: &str, offset: Option<usize>, message: String) -> Self {
+        let Some(offset) = offset else {
+            return Self {
+                file: file.to_owned(),
+                line: 0,
+                column: 0,
+                excerpt: String::new(),
+                message,
+            };
+        };
+        let mut offset = offset.min(text.len());
+        while !text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &text[..offset];
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: text[start..offset].chars().count() + 1,
+            excerpt: text[start..].lines().next().unwrap_or_default().to_owned(),
+            message,
+        }
+    }
+
+    fn render(&self) -> String {
+        if self.line == 0 {
+            return format!("{}: {}", self.file.display(), self.message);
+        }
+        format!(
+            "{}:{}:{}: {}\n  | {}\n  | {}^",
+            self.file.display(),
+            self.line,
+            self.column,
+            self.message,
+            self.excerpt,
+            " ".repeat(self.column - 1)
+        )
+    }
+}
+
+/// The resolved configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What applies where nothing else is said.
+    pub defaults: Defaults,
+    /// Rules by folder; paths have `~` expanded and are not yet canonical.
+    pub folders: Vec<FolderRules>,
+    /// Configured profiles, which replace built-in ones of the same name whole.
+    pub profiles: Vec<Profile>,
+}
+
+/// `[defaults]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Defaults {
+    /// Virtual processors of a new machine; `None`: from the host's size.
+    pub cpus: Option<u32>,
+    /// Memory of a new machine.
+    pub memory: Option<Size>,
+    /// Disk of a new machine.
+    pub disk: Option<Size>,
+    /// Network of a profile that does not say.
+    pub network: Network,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    #[serde(default)]
+    defaults: RawDefaults,
+    #[serde(default)]
+    folder: Vec<Spanned<RawFolder>>,
+    #[serde(default)]
+    profile: BTreeMap<String, Spanned<RawProfile>>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawDefaults {
+    engine: Option<Engine>,
+    cpus: Option<Spanned<u32>>,
+    memory: Option<Size>,
+    disk: Option<Size>,
+    network: Option<Network>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Engine {
+    Auto,
+    Qemu,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFolder {
+    path: Spanned<String>,
+    profiles: Option<Vec<Selector>>,
+    #[serde(default)]
+    access: Access,
+    backup: Option<RawBackup>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBackup {
+    enabled: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProfile {
+    recipe: Option<RecipeName>,
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    network: Option<Network>,
+    #[serde(default)]
+    allow: Vec<String>,
+}
+
+impl Config {
+    /// The configuration of a person who wrote none.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { defaults: Defaults::default(), folders: Vec::new(), profiles: Vec::new() }
+    }
+
+    /// Reads a configuration file's text. `home` replaces a leading `~`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn parse(file: &Path, text: &str, home: &Path) -> Result<Self, ConfigError> {
+        let raw: RawConfig = toml::from_str(text).map_err(|error| {
+            let message = with_nearest_key(error.message());
+            ConfigError::at(file, text, error.span().map(|span| span.start), message)
+        })?;
+        let at =
+            |offset: usize, message: String| ConfigError::at(file, text, Some(offset), message);
+
+        let defaults = Defaults {
+            cpus: match raw.defaults.cpus {
+                Some(cpus) if !(1..=256).contains(cpus.get_ref()) => {
+                    return Err(at(cpus.span().start, "`cpus` must be 1 to 256".into()));
+                }
+                cpus => cpus.map(Spanned::into_inner),
+            },
+            memory: raw.defaults.memory,
+            disk: raw.defaults.disk,
+            network: raw.defaults.network.unwrap_or_default(),
+        };
+        // Both engines that this version knows resolve to the built-in one.
+        match raw.defaults.engine {
+            None | Some(Engine::Auto | Engine::Qemu) => {}
+        }
+
+        let mut folders: Vec<FolderRules> = Vec::new();
+        for folder in raw.folder {
+            let start = folder.span().start;
+            let folder = folder.into_inner();
+            let path = expand_home(folder.path.get_ref(), home);
+            if !path.is_absolute() {
+                return Err(at(
+                    folder.path.span().start,
+                    format!(
+                        "folder path `{}` must be absolute or start with `~/`",
+                        folder.path.get_ref()
+                    ),
+                ));
+            }
+            if folders.iter().any(|other| other.path == path) {
+                return Err(at(start, format!("folder {} is listed twice", path.display())));
+            }
+            folders.push(FolderRules {
+                path,
+                profiles: folder.profiles,
+                access: folder.access,
+                backup: folder.backup.and_then(|backup| backup.enabled).unwrap_or(true),
+            });
+        }
+
+        let mut profiles = Vec::new();
+        for (name, profile) in raw.profile {
+            let start = profile.span().start;
+            let profile = profile.into_inner();
+            let name = ProfileName::new(name).map_err(|error| at(start, error.to_string()))?;
+            profiles.push(Profile {
+                name,
+                recipe: profile.recipe,
+                labels: profile.labels,
+                args: profile.args,
+                env: profile.env,
+                network: profile.network,
+                allow: profile.allow,
+            });
+        }
+        Ok(Self { defaults, folders, profiles })
+    }
+}
+
+fn expand_home(path: &str, home: &Path) -> PathBuf {
+    match path.strip_prefix("~/") {
+        Some(rest) => home.join(rest),
+        None if path == "~" => home.to_owned(),
+        None => PathBuf::from(path),
+    }
+}
+
+/// Adds the nearest known key to serde's "unknown field `x`, expected one of …".
+fn with_nearest_key(message: &str) -> String {
+    let message = message.trim();
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(wrong) = quoted.next().filter(|_| message.starts_with("unknown")) else {
+        return message.to_owned();
+    };
+    let nearest = quoted
+        .map(|known| (distance(wrong, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 3);
+    match nearest {
+        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+        None => message.to_owned(),
+    }
+}
+
+/// Levenshtein's distance between two short texts.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ro => "ro",
+            Self::Rw => "rw",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("config.toml"), text, Path::new("/home/ann"))
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_read() {
+        let config = parse(
+            "[defaults]\nengine = \"auto\"\ncpus = 2\nmemory = \"4GiB\"\nnetwork = \"internet\"\n\
+             [[folder]]\npath = \"~/code/shop\"\nprofiles = [\"claude\", \"codex\"]\naccess = \"rw\"\n[folder.backup]\n\
+             [[folder]]\npath = \"~/clients/nda\"\nprofiles = [\"label:self-hosted\"]\n\
+             [profile.claude]\nrecipe = \"claude-code\"\n\
+             [profile.local-qwen]\nrecipe = \"qwen-code\"\nlabels = [\"self-hosted\"]\n",
+        )
+        .expect("parses");
+        assert_eq!(config.folders[0].path, Path::new("/home/ann/code/shop"));
+        assert!(config.folders[0].backup);
+        assert_eq!(config.profiles.len(), 2);
+        let nda = config.folders[1].profiles.as_ref().expect("profiles");
+        let qwen = config.profiles.iter().find(|p| p.name.as_str() == "local-qwen").expect("qwen");
+        assert!(nda[0].selects(qwen));
+    }
+
+    #[test]
+    fn mistakes_name_their_place_and_the_nearest_key() {
+        let cases = [
+            "[[folder]]\npath = \"~/a\"\nprofils = [\"claude\"]\n",
+            "[[folder]]\npath = \"a\"\n",
+            "[[folder]]\npath = \"~/a\"\n[[folder]]\npath = \"~/a\"\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nenable = false\n",
+            "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
+            "[defaults]\nmemory = 4096\n",
+            "[defaults]\nmemory = \"lots\"\n",
+            "[defaults]\ncpus = 0\n",
+            "[defaults\n",
+            "[profile.\"Not A Name\"]\n",
+            "[profile.x]\nnetwork = \"lan\"\n",
+            "[profiles.x]\n",
+        ];
+        let rendered: Vec<String> =
+            cases.iter().map(|text| parse(text).expect_err(text).to_string()).collect();
+        insta::assert_snapshot!(rendered.join("\n\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(\\[|\\]|\"|=|folder|path|profile|\n|[a-zé~/.]){0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

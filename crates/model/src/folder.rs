@@ -1,0 +1,206 @@
+//! Folders: a directory of the user's under protection, its identity and rules.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::FolderId;
+use crate::profile::Selector;
+
+/// How a folder is visible inside a machine.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Readable only; enforced on the host.
+    Ro,
+    /// Readable and writable.
+    #[default]
+    Rw,
+}
+
+/// The rules of one folder, as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderRules {
+    /// Canonical path on the host.
+    pub path: PathBuf,
+    /// Who may see it: `None` every profile, empty nobody.
+    pub profiles: Option<Vec<Selector>>,
+    /// How it is visible.
+    pub access: Access,
+    /// Whether it is backed up. `false` needs the explicit act of `backup off`.
+    pub backup: bool,
+}
+
+impl FolderRules {
+    /// The rules of a folder about which nothing is said.
+    #[must_use]
+    pub fn unspoken(path: &Path) -> Self {
+        Self { path: path.to_owned(), profiles: None, access: Access::Rw, backup: true }
+    }
+}
+
+/// A registered folder: identity and where its vault is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folder {
+    /// Names the vault; stays when the folder moves.
+    pub id: FolderId,
+    /// Canonical path on the host; UTF-8, else it could not be registered.
+    pub path: PathBuf,
+    /// Device of the root directory at registration.
+    pub device: u64,
+    /// Inode of the root directory at registration.
+    pub inode: u64,
+    /// When it was registered.
+    pub registered: jiff::Timestamp,
+}
+
+/// Directories that hide nothing when a folder appears inside at its host path.
+const SAME_PATH_ROOTS: [&str; 7] = ["/home", "/root", "/srv", "/mnt", "/work", "/tmp", "/Users"];
+
+/// Where a folder is mounted inside a machine: the same path as on the host where
+/// that lies below a directory in which it hides nothing of the guest's, else
+/// `/folders/NAME` (`safety.md`, section Folders).
+#[must_use]
+pub fn guest_path(host: &Path) -> PathBuf {
+    let below_home_of_the_agent = host.starts_with("/home/agent");
+    let same = SAME_PATH_ROOTS.iter().any(|root| host.starts_with(root) && host != Path::new(root));
+    if same && !below_home_of_the_agent {
+        host.to_owned()
+    } else {
+        let name = host.file_name().unwrap_or_else(|| std::ffi::OsStr::new("folder"));
+        Path::new("/folders").join(name)
+    }
+}
+
+/// Why a path cannot become a folder. Decided from facts that the caller gathered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FolderError {
+    /// Shares the whole machine.
+    #[error("/ cannot be a folder: an agent would see the whole computer")]
+    Root,
+    /// Holds the user's keys and every other project.
+    #[error("{0} is your home directory: an agent would see your keys and every project in it")]
+    Home(PathBuf),
+    /// Above the home directory or one of the private directories.
+    #[error("{path} contains {holds}, which no agent may see")]
+    Above {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What it contains.
+        holds: PathBuf,
+    },
+    /// Inside a private directory.
+    #[error("{path} lies inside {inside}, which no agent may see")]
+    Inside {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What it lies in.
+        inside: PathBuf,
+    },
+    /// Part of the operating system.
+    #[error("{0} belongs to the operating system, not to a project")]
+    System(PathBuf),
+    /// A path whose name is not text cannot be given to a machine.
+    #[error("{0:?} is not valid UTF-8, so no machine could be told its path")]
+    NotUtf8(PathBuf),
+    /// A path with a newline or another control character.
+    #[error("{0:?} has a control character in its path; rename the directory first")]
+    ControlCharacter(PathBuf),
+}
+
+/// Directories that belong to the system: neither they nor anything in them is a project.
+const SYSTEM: [&str; 14] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/sbin",
+];
+
+/// Directories directly below the root that hold projects but are none themselves.
+const CONTAINERS: [&str; 9] =
+    ["/home", "/srv", "/mnt", "/media", "/opt", "/tmp", "/usr", "/var", "/Users"];
+
+/// Decides whether a canonical path may become a folder.
+///
+/// `home` is the user's home directory; `private` are Ringfence's own directories and
+/// the places where keys and browser profiles live.
+///
+/// # Errors
+/// The reason why not.
+pub fn may_be_folder(path: &Path, home: &Path, private: &[PathBuf]) -> Result<(), FolderError> {
+    let Some(text) = path.to_str() else { return Err(FolderError::NotUtf8(path.to_owned())) };
+    if text.chars().any(char::is_control) {
+        return Err(FolderError::ControlCharacter(path.to_owned()));
+    }
+    if path == Path::new("/") {
+        return Err(FolderError::Root);
+    }
+    if path == home {
+        return Err(FolderError::Home(path.to_owned()));
+    }
+    if home.starts_with(path) {
+        return Err(FolderError::Above { path: path.to_owned(), holds: home.to_owned() });
+    }
+    for place in private {
+        if place.starts_with(path) {
+            return Err(FolderError::Above { path: path.to_owned(), holds: place.clone() });
+        }
+        if path.starts_with(place) {
+            return Err(FolderError::Inside { path: path.to_owned(), inside: place.clone() });
+        }
+    }
+    let system = SYSTEM.iter().any(|place| path.starts_with(place));
+    let container = CONTAINERS.iter().any(|place| path == Path::new(place));
+    if system || container {
+        return Err(FolderError::System(path.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_projects_become_folders() {
+        let home = Path::new("/home/ann");
+        let private =
+            [PathBuf::from("/home/ann/.ssh"), PathBuf::from("/home/ann/.local/state/ringfence")];
+        let ask = |path: &str| may_be_folder(Path::new(path), home, &private);
+        assert_eq!(ask("/home/ann/code/shop"), Ok(()));
+        assert_eq!(ask("/tmp/x"), Ok(()));
+        assert_eq!(ask("/"), Err(FolderError::Root));
+        assert_eq!(ask("/home/ann"), Err(FolderError::Home(home.into())));
+        assert!(matches!(ask("/home"), Err(FolderError::Above { .. })));
+        assert!(matches!(ask("/home/ann/.ssh/x"), Err(FolderError::Inside { .. })));
+        assert!(matches!(ask("/home/ann/.local"), Err(FolderError::Above { .. })));
+        assert!(matches!(
+            ask("/home/ann/.local/state/ringfence/vaults"),
+            Err(FolderError::Inside { .. })
+        ));
+        assert!(matches!(ask("/etc/nginx"), Err(FolderError::System(_))));
+        assert!(matches!(ask("/tmp"), Err(FolderError::System(_))));
+        assert!(matches!(ask("/tmp/a\nb"), Err(FolderError::ControlCharacter(_))));
+    }
+
+    #[test]
+    fn paths_inside_are_those_outside_where_they_hide_nothing() {
+        assert_eq!(guest_path(Path::new("/home/ann/shop")), Path::new("/home/ann/shop"));
+        assert_eq!(guest_path(Path::new("/tmp/shop")), Path::new("/tmp/shop"));
+        assert_eq!(guest_path(Path::new("/opt/shop")), Path::new("/folders/shop"));
+        assert_eq!(guest_path(Path::new("/tmp")), Path::new("/folders/tmp"));
+        assert_eq!(guest_path(Path::new("/home/agent/x")), Path::new("/folders/x"));
+    }
+}

@@ -1,0 +1,196 @@
+//! The one status: the same value for the table, the JSON, and later the TUI and the page.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::folder::Access;
+use crate::machine::{Limits, MachineState};
+use crate::name::{FolderId, MachineName, ProfileName};
+use crate::session::Session;
+
+/// Version of the JSON of [`Status`]; rises when a field changes its meaning or goes.
+pub const STATUS_SCHEMA: u32 = 1;
+
+/// Everything that is to be seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`STATUS_SCHEMA`].
+    pub schema: u32,
+    /// The engine and how fast it is here.
+    pub engine: EngineStatus,
+    /// Every machine.
+    pub machines: Vec<MachineStatus>,
+    /// Every registered folder.
+    pub folders: Vec<FolderStatus>,
+    /// Sessions that are not over, and the last ones that are.
+    pub sessions: Vec<Session>,
+    /// Forwarded ports.
+    pub forwards: Vec<ForwardStatus>,
+    /// What needs attention, worst first, each with the command that mends it.
+    pub problems: Vec<Problem>,
+}
+
+/// The engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// `qemu`.
+    pub name: String,
+    /// Version of the program, where it was found.
+    pub version: Option<String>,
+    /// `kvm` or `tcg` (software emulation), once measured.
+    pub accelerator: Option<String>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Its name.
+    pub name: MachineName,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: MachineState,
+    /// What it is waiting for, while it is on its way somewhere.
+    pub waiting_for: Option<String>,
+    /// Hard limits.
+    pub limits: Limits,
+    /// Recipe in its image.
+    pub recipe: Option<String>,
+    /// Processor time used by its QEMU since it started, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// Host memory used by its QEMU, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Host disk used by its own disk, in bytes.
+    pub disk_bytes: Option<u64>,
+    /// Loopback port of its SSH.
+    pub ssh_port: Option<u16>,
+    /// Folders visible in it now.
+    pub shares: Vec<ShareStatus>,
+    /// Paths of the folders that it has ever seen.
+    pub has_seen: Vec<PathBuf>,
+}
+
+/// How a share answers the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShareMode {
+    /// It answers nothing.
+    Closed,
+    /// Reads only.
+    ReadOnly,
+    /// Reads and writes.
+    ReadWrite,
+    /// Operations wait for a restore.
+    Held,
+}
+
+/// One share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareStatus {
+    /// The folder's id.
+    pub folder: FolderId,
+    /// Path on the host.
+    pub path: PathBuf,
+    /// Path inside the machine.
+    pub guest_path: PathBuf,
+    /// What its rule allows.
+    pub access: Access,
+    /// How it answers now.
+    pub mode: ShareMode,
+}
+
+/// How well a folder is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// The newest snapshot was written and read back.
+    Protected,
+    /// No snapshot exists yet.
+    NotYet,
+    /// Turned off by the explicit act.
+    Off,
+    /// The last snapshot failed.
+    Failing,
+}
+
+/// One registered folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FolderStatus {
+    /// Its id, which names its vault.
+    pub id: FolderId,
+    /// Path on the host.
+    pub path: PathBuf,
+    /// Directory that stock restic opens.
+    pub vault: PathBuf,
+    /// How well it is protected.
+    pub protection: Protection,
+    /// The newest snapshot.
+    pub last_snapshot: Option<LastSnapshot>,
+    /// Why the last snapshot failed.
+    pub error: Option<String>,
+    /// Who may see it, as its rule says; absent: every profile.
+    pub profiles: Option<Vec<String>>,
+    /// Read-only or writable.
+    pub access: Access,
+}
+
+/// The newest snapshot of a folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastSnapshot {
+    /// Its id.
+    pub id: String,
+    /// The moment until which the folder is known to be protected: the newest time
+    /// at which a snapshot was written, or found to be the folder's state still.
+    pub time: jiff::Timestamp,
+    /// How long ago that was, in seconds, when the status was made.
+    pub age_seconds: i64,
+    /// Whether its snapshot file and root tree were read back from disk.
+    pub verified: bool,
+}
+
+/// One forwarded port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardStatus {
+    /// The machine.
+    pub machine: MachineName,
+    /// What it is for.
+    pub purpose: String,
+    /// Port on the host's loopback.
+    pub host_port: u16,
+    /// Port inside the machine.
+    pub guest_port: u16,
+}
+
+/// How bad a problem is; sorts worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Something is not protected or not working.
+    Error,
+    /// Something is slower or weaker than it could be.
+    Warning,
+}
+
+/// Something that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    /// How bad.
+    pub severity: Severity,
+    /// What it is, in one sentence.
+    pub message: String,
+    /// The command that mends it.
+    pub command: Option<String>,
+}
+
+/// One profile as `profile list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileView {
+    /// Its name.
+    pub name: ProfileName,
+    /// What it runs.
+    pub recipe: Option<String>,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Comes with Ringfence, or from the configuration.
+    pub built_in: bool,
+}
