@@ -44,6 +44,7 @@ impl File {
     fn is_test_only(&self) -> bool {
         self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")
+            || self.path.ends_with("_tests.rs")
             || self.path.contains("crates/testkit/")
     }
 

@@ -54,7 +54,9 @@ fn check_exceptions(file: &File, report: &mut Report) {
         }
         let exception = code.starts_with("#[expect(") || code.starts_with("#![expect(");
         if exception && !attribute_at(&file.text, number).contains("reason") {
-            report.violations.push(format!("{}:{number}: an exception without a reason", file.path));
+            report
+                .violations
+                .push(format!("{}:{number}: an exception without a reason", file.path));
         }
     }
 }
