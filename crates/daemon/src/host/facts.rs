@@ -57,3 +57,13 @@ pub fn memory() -> Size {
 pub fn own_binary() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
+
+/// Files that the environment names as holding certificate authorities.
+#[must_use]
+pub fn named_authorities() -> Vec<PathBuf> {
+    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+        .into_iter()
+        .filter_map(variable)
+        .map(PathBuf::from)
+        .collect()
+}

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringfence_model::folder::Folder;
+use ringfence_model::folder::{Access, Folder};
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
 use ringfence_model::name::{FolderId, MachineName, SessionId};
@@ -68,6 +68,8 @@ pub struct ShareRuntime {
     pub tag: String,
     /// Where it is mounted inside.
     pub guest_path: PathBuf,
+    /// What the share allows at most.
+    pub access: Access,
 }
 
 /// The registered folders, as stored.
@@ -75,13 +77,10 @@ pub struct ShareRuntime {
 pub struct FolderFile {
     /// Every registered folder.
     pub folders: Vec<Folder>,
-    /// Until when each folder is known to be protected, and why not since.
-    #[serde(default)]
-    pub protection: BTreeMap<FolderId, ProtectionRecord>,
 }
 
 /// What is known about a folder's newest snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProtectionRecord {
     /// The newest good snapshot.
     pub snapshot: Option<String>,
@@ -135,6 +134,26 @@ impl Store {
     /// When the file cannot be written.
     pub fn set_folders(&self, folders: &FolderFile) -> Result<(), StoreError> {
         Self::write(&self.layout.folders_file(), folders)
+    }
+
+    fn protection_file(&self, folder: &FolderId) -> PathBuf {
+        self.layout.state.join("protection").join(format!("{folder}.json"))
+    }
+
+    /// Until when a folder is known to be protected.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn protection(&self, folder: &FolderId) -> Result<ProtectionRecord, StoreError> {
+        Ok(Self::read(&self.protection_file(folder))?.unwrap_or_default())
+    }
+
+    /// Writes until when a folder is known to be protected.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_protection(&self, folder: &FolderId, record: &ProtectionRecord) -> Result<(), StoreError> {
+        Self::write(&self.protection_file(folder), record)
     }
 
     fn machine_file(&self, name: &MachineName) -> PathBuf {
