@@ -128,7 +128,7 @@ identical() {
 }
 
 # daemon_pid: the process id of the daemon.
-daemon_pid() { ringfence daemon status --json | jq -r .pid; }
+daemon_pid() { ringfence daemon status | sed -n 's/.*process \([0-9]*\).*/\1/p'; }
 
 # processes_of KIND: ids of the processes of this test's Ringfence: qemu, share, gateway, session, serve, ssh.
 processes_of() {
