@@ -35,6 +35,7 @@ wait_for 60 "the command runs" test -e "$folder/started"
 kill -TERM "$client"
 code=0
 wait "$client" || code=$?
+client=
 equal "exit code after the signal" "$code" 3
 [ -e "$folder/stopped" ] || die "the command did not get the signal"
 

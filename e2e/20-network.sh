@@ -60,15 +60,16 @@ done
 
 step "the internet is"
 public=${RINGFENCE_TEST_URL:-${RINGFENCE_DEBIAN_MIRROR:-http://deb.debian.org/debian}/dists/trixie/InRelease}
+name=${public#*://}
+name=${name%%[/:]*}
 if curl -sf -m 20 -o /dev/null "$public"; then
     expect 0 ringfence exec "$MACHINE" -- curl -sSf -m 60 -o /dev/null "$public"
+    expect 0 ringfence exec "$MACHINE" -- getent ahosts "$name"
 else
     not_checked "the internet (the host itself does not reach $public)"
 fi
 
 step "a session without network has none"
-name=${public#*://}
-name=${name%%[/:]*}
 expect_failure ringfence run --yes --machine offline --network offline --folder "$folder" -- curl -sS -m 3 "$public"
 expect_failure ringfence run --yes --machine offline --network offline --folder "$folder" -- getent ahosts "$name"
 expect 0 ringfence machine delete --yes offline

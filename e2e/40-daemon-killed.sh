@@ -27,6 +27,7 @@ step "the command line is still attached and gets the agent's exit code"
 touch "$folder/stop"
 code=0
 wait "$client" || code=$?
+client=
 equal "exit code" "$code" 9
 wait_for 60 "the session is over" session_is ended
 [ "$(session_fact .closing_snapshot)" != null ] || die "no closing snapshot was taken"
@@ -35,12 +36,13 @@ step "the closing snapshot holds what the agent wrote after the daemon's death"
 equal "the agent's result" "$(cd "$folder" && ringfence show "$(session_fact .closing_snapshot)" result)" finished
 
 step "kill -9 of the command line: the agent goes on, and can be stopped"
+rm "$folder/tick"
 ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
 client=$!
-rm "$folder/tick"
 wait_for 90 "the agent works" test -s "$folder/tick"
 kill -9 "$client"
 wait "$client" || true
+client=
 ticks_on
 expect 0 ringfence session stop "$(session_fact .id)"
 wait_for 60 "the session is over" session_is ended
@@ -49,12 +51,13 @@ quiet=$(cat "$folder/tick")
 equal "ticks after the end" "$(cat "$folder/tick")" "$quiet"
 
 step "both at once, and nobody looks: the closing snapshot is taken when the daemon is back"
+rm "$folder/tick"
 ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
 client=$!
-rm "$folder/tick"
 wait_for 90 "the agent works" test -s "$folder/tick"
 kill -9 "$client" "$(daemon_pid)"
 wait "$client" || true
+client=
 ticks_on
 touch "$folder/stop"
 wait_for 60 "the agent ended" test ! -e "$folder/stop"

@@ -12,6 +12,7 @@ ends() {
     local code=0
     wait_for 180 "the command line ends" sh -c "! kill -0 $client"
     wait "$client" || code=$?
+    client=
     printf '%s\n' "$code" >"$WORK/code"
 }
 sessions_over() { [ "$(fact '[.sessions[] | select(.state != "ended" and .state != "failed")] | length')" = 0 ]; }

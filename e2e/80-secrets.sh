@@ -63,3 +63,4 @@ equal "sockets that others may use" "$(find "$RINGFENCE_HOME/run" -type s -perm 
 
 touch "$folder/stop"
 wait "$client"
+client=

@@ -27,6 +27,7 @@ says "$folder"
 step "afterwards the session is over"
 touch "$folder/stop"
 wait "$client"
+client=
 ringfence status --json >"$WORK/status.json"
 check '[.sessions[] | select(.folder_path == $folder)][0] | .state == "ended" and .exit.code == 0 and .closing_snapshot != null'
 

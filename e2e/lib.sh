@@ -50,11 +50,17 @@ says() { grep -qaF -e "$1" "$OUT" "$ERR" || die "no word of '$1' in: $(head -c 2
 # equal NAME GOT WANTED
 equal() { [ "$2" = "$3" ] || die "$1 is '$2', expected '$3'"; }
 
-# wait_for SECONDS TEXT COMMAND…: until the command succeeds.
+# wait_for SECONDS TEXT COMMAND…: until the command succeeds. Gives up early when the background
+# process whose id is in $client is gone.
+client=
 wait_for() {
     local deadline=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
+        if [ -n "$client" ] && ! kill -0 "$client" 2>/dev/null && ! "$@" >/dev/null 2>&1; then
+            tail -n 20 "$OUT" "$ERR" >&2
+            die "the command ended while waiting until $what"
+        fi
         [ "$SECONDS" -lt "$deadline" ] || die "gave up waiting until $what"
         sleep 0.2
     done
