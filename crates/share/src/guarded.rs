@@ -79,7 +79,6 @@ impl Guarded {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the signatures are those of virtiofsd's trait")]
 impl FileSystem for Guarded {
     type Inode = u64;
     type Handle = u64;

@@ -71,8 +71,7 @@ impl Stat {
     /// removed elsewhere, and every rename, moves the change time, so it counts only
     /// for entries with one name that were not renamed in between.
     pub(crate) fn same_version(&self, later: &Self) -> bool {
-        self.same_content(later)
-            && (self.links > 1 || later.links > 1 || self.ctime == later.ctime)
+        self.same_content(later) && (self.links > 1 || later.links > 1 || self.ctime == later.ctime)
     }
 
     /// As [`Self::same_version`], for an entry that was itself renamed in between.
@@ -146,7 +145,11 @@ impl Stat {
 /// A point in time as the format stores it; years beyond the format's are clamped.
 pub(crate) fn timestamp((seconds, nanos): Stamp) -> Timestamp {
     let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    Timestamp::from_nanosecond(total).unwrap_or(if total < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_nanosecond(total).unwrap_or(if total < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 /// The reverse of [`timestamp`].
@@ -259,12 +262,11 @@ pub(crate) fn stored_attributes(node: &Node) -> Attributes {
     found
 }
 
-/// The bytes of a stored name, checked: a name that is not one component could lead
-/// a restore out of its folder.
-pub(crate) fn checked_name(node: &Node) -> Option<Vec<u8>> {
-    let name = node.name().as_bytes().to_vec();
-    let bad = name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| matches!(b, 0 | b'/'));
-    (!bad).then_some(name)
+/// Whether a stored name is one component: any other could lead a restore astray.
+pub(crate) fn is_plain_name(node: &Node) -> bool {
+    let name = node.name();
+    let name = name.as_bytes();
+    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|b| matches!(b, 0 | b'/'))
 }
 
 #[cfg(test)]
@@ -288,11 +290,12 @@ mod tests {
     fn names_that_lead_elsewhere_are_refused() {
         for bad in ["", ".", "..", "a/b", "/"] {
             let node = Node::new_node(OsStr::new(bad), NodeType::File, Metadata::default());
-            assert_eq!(checked_name(&node), None, "{bad}");
+            assert!(!is_plain_name(&node), "{bad}");
         }
         let odd = OsStr::from_bytes(b"new\nline \xff\\");
         let node = Node::new_node(odd, NodeType::File, Metadata::default());
-        assert_eq!(checked_name(&node).unwrap(), odd.as_bytes());
+        assert!(is_plain_name(&node));
+        assert_eq!(node.name().as_bytes(), odd.as_bytes());
     }
 
     #[test]

@@ -201,7 +201,20 @@ fn drop_capabilities(namespaces: bool) -> Result<(), ConfineError> {
     let keep = if namespaces { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() };
     let sets =
         CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
-    let _ = rustix::thread::clear_ambient_capability_set();
+    if namespaces {
+        for (_, capability) in CapabilitySet::all().iter_names() {
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                // A capability that this kernel does not know yet.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(errno) => {
+                    return Err(ConfineError::Step {
+                        step: "emptying the bounding set",
+                        source: errno.into(),
+                    });
+                }
+            }
+        }
+    }
     rustix::thread::set_capabilities(None, sets)
         .map_err(ConfineError::step("dropping capabilities"))
 }
