@@ -117,7 +117,7 @@ fn log_to(layout: &Layout) -> io::Result<()> {
     let log = files::open_log(&layout.daemon_log(), MAX_LOG)?;
     let filter = facts::variable("RINGFENCE_LOG").and_then(|value| value.into_string().ok());
     tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| "info".to_owned()))
+        .with_env_filter(filter.unwrap_or_else(|| "info,rustic_core=warn,rustic_backend=warn".to_owned()))
         .with_ansi(false)
         .with_writer(std::sync::Mutex::new(log))
         .try_init()

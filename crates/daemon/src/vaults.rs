@@ -18,7 +18,7 @@ use ringfence_vault::{
     EntryPath, Labels, Snapshot, SnapshotRequest, Vault, VaultError, VaultKey,
 };
 
-use crate::host::clock;
+use crate::host::{clock, files};
 use crate::store::{ProtectionRecord, Store};
 use crate::supervisor::report::Report;
 
@@ -259,6 +259,13 @@ fn open_or_create(directory: &Path, key_file: &Path) -> Result<Vault, VaultError
     let key = if key_file.exists() {
         VaultKey::load(key_file)?
     } else {
+        if let Some(directory) = key_file.parent() {
+            files::private_directory(directory).map_err(|source| VaultError::Io {
+                doing: "make the directory",
+                path: directory.to_owned(),
+                source,
+            })?;
+        }
         let key = VaultKey::generate()?;
         key.store(key_file)?;
         key

@@ -20,13 +20,13 @@ use crate::supervisor::Daemon;
 
 /// `GET /v1/show`: one file of one state.
 #[derive(Debug, Deserialize)]
-pub(crate) struct ShowQuery {
+pub struct ShowQuery {
     /// A directory in the folder.
-    pub(crate) folder: PathBuf,
+    pub folder: PathBuf,
     /// Which state.
-    pub(crate) snapshot: String,
+    pub snapshot: String,
     /// The path below the folder's root, exact bytes.
-    pub(crate) path_b64: String,
+    pub path_b64: String,
 }
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {

@@ -9,7 +9,7 @@ mod images;
 mod machines;
 mod runs;
 
-pub(crate) use history::ShowQuery;
+pub use history::ShowQuery;
 
 use std::sync::Arc;
 
