@@ -29,6 +29,7 @@ fn share_with(path: &Path, most_descriptors: u64) -> Beneath {
     Beneath::new(Parts {
         root: directory(path),
         own_fds: directory(Path::new("/proc/self/fd")),
+        mounts: Vec::new(),
         owners: Owners {
             host_uid: meta.uid(),
             host_gid: meta.gid(),
@@ -268,7 +269,7 @@ fn chown_is_seen_inside_and_not_made_outside() {
 #[test]
 fn few_descriptors_serve_many_files_in_deep_trees() {
     let temp = tempfile::tempdir().unwrap();
-    let share = share_with(temp.path(), 256 + 200);
+    let share = share_with(temp.path(), 384 + 200);
     let mut files = Vec::new();
     for at in 0..60 {
         let mut dir = 1;
@@ -298,7 +299,7 @@ fn few_descriptors_serve_many_files_in_deep_trees() {
 fn too_many_opens_are_refused_and_the_share_lives() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("f"), "x").unwrap();
-    let share = share_with(temp.path(), 256 + 80);
+    let share = share_with(temp.path(), 384 + 80);
     let file = id(&share, "f");
     let mut handles = Vec::new();
     let refused = loop {
@@ -309,6 +310,8 @@ fn too_many_opens_are_refused_and_the_share_lives() {
         assert!(handles.len() < 100);
     };
     assert_eq!(refused, Errno::NFILE);
+    // Listing still works.
+    assert_eq!(names(&share, 1), [b"f"]);
     for handle in handles {
         share.release(file, handle).unwrap();
     }
@@ -365,6 +368,23 @@ fn attributes_are_the_users_own_only() {
     }
     assert_eq!(errno(share.getxattr(file, c"user.none", 10)), Errno::NODATA);
     share.removexattr(file, c"user.a").unwrap();
+}
+
+#[test]
+fn mount_points_are_neither_listed_nor_entered() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir_all(temp.path().join("a/mp")).unwrap();
+    fs::write(temp.path().join("a/f"), "").unwrap();
+    let mut share = share(temp.path());
+    share.covered = [Path::new("a/mp"), Path::new("gone/mp")]
+        .into_iter()
+        .filter_map(|path| covered(&directory(temp.path()), path))
+        .collect();
+    assert_eq!(names(&share, id(&share, "a")), [b"f"]);
+    assert_eq!(names(&share, 1), [b"a"]);
+    // /proc is another mount: a root above it must not lead into it.
+    let root = self::share(Path::new("/"));
+    assert_eq!(root.lookup(1, c"proc").unwrap().inode, 0);
 }
 
 /// A thread swaps a directory for a link to outside while another reads through it.
