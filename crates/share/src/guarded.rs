@@ -506,3 +506,6 @@ impl FileSystem for Guarded {
 /// A machine's state is saved only while no share is attached: the trait's
 /// answer, "not supported", is the right one.
 impl SerializableFileSystem for Guarded {}
+
+#[cfg(test)]
+mod tests;

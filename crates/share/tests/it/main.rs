@@ -1,6 +1,8 @@
 //! A share as the real process that it is: what holds it, what it says, how it
 //! is steered and how it ends. Needs user name spaces and Landlock.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
