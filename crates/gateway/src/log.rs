@@ -14,7 +14,7 @@ use crate::bucket::Bucket;
 use crate::counters::lock;
 
 /// Lines at once, then lines per second.
-const LINES: (u32, u32) = (200, 2);
+const LINES: (u32, u32) = (100, 1);
 /// Longest line, in bytes.
 const MAX_LINE: usize = 2048;
 
