@@ -309,7 +309,8 @@ impl<'a> Placing<'a> {
         }
         // Old metadata on newer content would hide that it is newer.
         let already = node.meta.mtime.is_some_and(|t| stamp(t) == found.mtime);
-        if seen.is_some_and(|s| !s.same_content(&found) && !(already && s.ino == found.ino)) {
+        let same = |s: &Stat| s.same_content(&found) || (already && s.ino == found.ino);
+        if !seen.is_none_or(same) {
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
         }
         for why in attributes::set_all(dir, name, node)? {

@@ -129,7 +129,7 @@ pub(crate) fn stage(
     }
     last.extend(settled(plan, root));
     // The innermost first: a directory's final mode may close it to us.
-    last.sort_by(|a, b| depth(b).cmp(&depth(a)));
+    last.sort_by_key(|step| std::cmp::Reverse(depth(step)));
     for step in &last {
         writer.step(step)?;
     }
