@@ -57,8 +57,9 @@ struct State {
     open: Vec<(Id, Arc<File>)>,
 }
 
+/// Snapshot files that no pass but the next may see: every pass builds on the one before.
 #[derive(Debug, Default)]
-struct Held(Option<(Id, Bytes)>);
+struct Held(Vec<(Id, Bytes)>);
 
 /// The right to write, given back when dropped.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl Storage {
 
     /// From now on the snapshot file is held back until [`Self::release`].
     pub(crate) fn hold(&self) {
-        self.state().held = Some(Held(None));
+        self.state().held.get_or_insert_default();
     }
 
     /// Forgets a held snapshot file, and packs that no index came to name.
@@ -322,10 +323,9 @@ impl Storage {
         if kind != FileType::Snapshot {
             return None;
         }
-        match &self.state().held {
-            Some(Held(Some((held, bytes)))) if held == id => Some(bytes.clone()),
-            _ => None,
-        }
+        let state = self.state();
+        let held = state.held.as_ref()?.0.iter().find(|(held, _)| held == id)?;
+        Some(held.1.clone())
     }
 
     fn failure(&self, doing: &'static str, path: &Path, error: io::Error) -> Box<RusticError> {
@@ -441,7 +441,7 @@ impl WriteBackend for Storage {
         if tpe == FileType::Snapshot
             && let Some(held) = self.state().held.as_mut()
         {
-            held.0 = Some((*id, content.slice().concat().into()));
+            held.0.push((*id, content.slice().concat().into()));
             return Ok(());
         }
         self.write(tpe, id, &content).map_err(|e| self.failure("write", &self.path(tpe, id), e))

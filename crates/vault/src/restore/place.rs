@@ -4,6 +4,7 @@
 //! The old version is never deleted on the way: it changes places with the new one, or
 //! moves into staging, is looked at there once more, and goes back if it is another.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -50,6 +51,7 @@ pub(crate) fn resume(staging: &Path, watch: Follow<'_>) -> Result<Option<Restore
         return Ok(None);
     };
     let mut placing = Placing::open(staging, &header, watch)?;
+    placing.reused = reused(&steps);
     for step in steps {
         placing.step(step)?;
     }
@@ -65,6 +67,8 @@ struct Placing<'a> {
     new: Dir,
     old: Dir,
     device: u64,
+    /// Names that are vacated and taken again: by a directory, or by a staged inode.
+    reused: HashMap<Vec<u8>, Option<u64>>,
     watch: Follow<'a>,
     report: RestoreReport,
 }
@@ -93,6 +97,7 @@ impl<'a> Placing<'a> {
             new: Dir::open_root(&staging.join(NEW))?,
             old: Dir::open_root(&staging.join(OLD))?,
             device: stat.dev,
+            reused: HashMap::new(),
             watch,
             report: RestoreReport { bytes: header.bytes, ..RestoreReport::default() },
         })
@@ -122,7 +127,9 @@ impl<'a> Placing<'a> {
                 let (parent, name) = split(&path.0);
                 let settled =
                     self.places.dir(parent).and_then(|d| attributes::settle(d, name, mode, mtime));
-                (path, settled.map(|()| Outcome::Done))
+                // Gone meanwhile: then there is nothing to settle.
+                let gone = settled.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+                (path, if gone { Ok(()) } else { settled }.map(|()| Outcome::Done))
             }
         };
         match result {
@@ -147,9 +154,23 @@ impl<'a> Placing<'a> {
     fn remove(&mut self, number: u64, path: &[u8], seen: &Stat) -> io::Result<Outcome> {
         let (parent, name) = split(path);
         let away = OsString::from(number.to_string());
-        let Some(found) = look(self.places.dir(parent), name)? else {
+        let found = match look(self.places.dir(parent), name) {
+            // Its directory is one no more: nothing is at this path.
+            Err(e) if is_obstruction(&e) => None,
+            other => other?,
+        };
+        let taken = |found: &Stat| match self.reused.get(path) {
+            Some(Some(inode)) => found.ino == *inode,
+            Some(None) => found.is_dir() && !seen.is_dir(),
+            None => false,
+        };
+        if found.as_ref().is_some_and(taken) {
+            // The name was vacated and taken again before a crash.
+            return self.check_removed(&away, None, seen);
+        }
+        let Some(found) = found else {
             // Gone, or moved away before a crash that came before the second look.
-            return self.check_removed(&away, (parent, name), seen);
+            return self.check_removed(&away, Some((parent, name)), seen);
         };
         if !seen.same_version(&found) {
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
@@ -166,20 +187,22 @@ impl<'a> Placing<'a> {
         } else {
             let old = &self.old;
             writable(&mut self.places, parent, |dir| swap_in(dir, name, old, &away, false))?;
-            return self.check_removed(&away, (parent, name), seen);
+            return self.check_removed(&away, Some((parent, name)), seen);
         }
         self.report.removed += 1;
         Ok(Outcome::Done)
     }
 
-    /// Looks at what was moved away; another version than the one seen goes back.
+    /// Looks at what was moved away; another version than the one seen goes back, if
+    /// its name is free.
     fn check_removed(
         &mut self,
         away: &OsStr,
-        (parent, name): (&[u8], &OsStr),
+        free: Option<(&[u8], &OsStr)>,
         seen: &Stat,
     ) -> io::Result<Outcome> {
-        if look(Ok(&self.old), away)?.is_some_and(|moved| !seen.same_content(&moved)) {
+        let other = look(Ok(&self.old), away)?.is_some_and(|moved| !seen.same_content(&moved));
+        if let Some((parent, name)) = free.filter(|_| other) {
             let dir = self.places.dir(parent)?;
             swap_in(&self.old, away, dir, name, false)?;
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
@@ -286,7 +309,8 @@ impl<'a> Placing<'a> {
         }
         // Old metadata on newer content would hide that it is newer.
         let already = node.meta.mtime.is_some_and(|t| stamp(t) == found.mtime);
-        if seen.is_some_and(|s| !s.same_content(&found) && !(already && s.ino == found.ino)) {
+        let same = |s: &Stat| s.same_content(&found) || (already && s.ino == found.ino);
+        if !seen.is_none_or(same) {
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
         }
         for why in attributes::set_all(dir, name, node)? {
@@ -298,6 +322,26 @@ impl<'a> Placing<'a> {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// Names that one step vacates and a later one takes.
+fn reused(steps: &[LogStep]) -> HashMap<Vec<u8>, Option<u64>> {
+    let mut vacated = HashMap::new();
+    for step in steps {
+        match step {
+            LogStep::Remove { path, .. } => {
+                vacated.insert(path.0.clone(), None);
+            }
+            LogStep::MakeDir { path } => {
+                vacated.entry(path.0.clone()).and_modify(|to| *to = Some(None));
+            }
+            LogStep::Place { path, inode, .. } => {
+                vacated.entry(path.0.clone()).and_modify(|to| *to = Some(Some(*inode)));
+            }
+            _ => {}
+        }
+    }
+    vacated.into_iter().filter_map(|(path, to)| Some((path, to?))).collect()
 }
 
 /// Looks at a name; `None` if it, or its directory, is not there.
@@ -343,4 +387,160 @@ fn writable(
 fn is_obstruction(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::BUSY))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::catalog::{Labels, SnapshotKind};
+    use crate::diff::Point;
+    use crate::key::VaultKey;
+    use crate::restore::{Guard, RestoreRequest, Selection};
+    use crate::snapshot::{SnapshotOutcome, SnapshotRequest};
+    use crate::vault::Vault;
+    use crate::watch::Watch;
+
+    struct Lab {
+        _top: tempfile::TempDir,
+        folder: PathBuf,
+        staging: PathBuf,
+        vault: Vault,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let top = tempfile::tempdir().unwrap();
+            let folder = top.path().join("folder");
+            fs::create_dir(&folder).unwrap();
+            let vault =
+                Vault::create(&top.path().join("v"), &VaultKey::generate().unwrap()).unwrap();
+            Self { folder, staging: top.path().join("staging"), vault, _top: top }
+        }
+
+        fn snapshot(&self) -> SnapshotOutcome {
+            let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+            let labels = Labels::new(SnapshotKind::Manual);
+            self.vault.snapshot(&SnapshotRequest::new(&self.folder, labels, now)).unwrap()
+        }
+
+        fn plan(&self, to: &SnapshotOutcome) -> RestorePlan {
+            let guard = Guard::Snapshot(self.snapshot().snapshot.id);
+            let request = RestoreRequest {
+                snapshot: to.snapshot.id,
+                target: self.folder.clone(),
+                selection: Selection::All,
+                delete_extra: true,
+                guard,
+            };
+            self.vault.plan_restore(&request).unwrap()
+        }
+
+        /// Everything up to the point of no return.
+        fn stage(&self, plan: &RestorePlan) -> usize {
+            stage::prepare(&self.staging, &self.folder).unwrap();
+            stage::stage(&self.vault.engine, plan, &self.staging, &Watch::default()).unwrap();
+            log::read(&self.staging).unwrap().unwrap().1.len()
+        }
+
+        /// The first steps of the log, and then no more.
+        fn cut_short(&self, steps: usize) {
+            let (header, log) = log::read(&self.staging).unwrap().unwrap();
+            let watch = Watch::default();
+            let mut placing = Placing::open(&self.staging, &header, &watch).unwrap();
+            for step in log.into_iter().take(steps) {
+                placing.step(step).unwrap();
+            }
+        }
+
+        fn write(&self, name: &str, content: &str) {
+            let path = self.folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_log_cut_short_after_any_step_is_completed_from_there() {
+        let lab = Lab::new();
+        lab.write("a/one", "1");
+        lab.write("a/two", "2");
+        lab.write("becomes-dir", "file");
+        lab.write("dir/x", "x");
+        lab.write("mode", "m");
+        fs::hard_link(lab.folder.join("a/one"), lab.folder.join("twin")).unwrap();
+        let wanted = lab.snapshot();
+        for name in ["a", "dir"] {
+            fs::remove_dir_all(lab.folder.join(name)).unwrap();
+        }
+        fs::remove_file(lab.folder.join("becomes-dir")).unwrap();
+        lab.write("becomes-dir/inner", "i");
+        lab.write("dir", "now a file");
+        lab.write("extra/deep/file", "e");
+        lab.write("twin", "changed");
+        fs::set_permissions(lab.folder.join("mode"), fs::Permissions::from_mode(0o600)).unwrap();
+        let other = lab.snapshot();
+        let steps = lab.stage(&lab.plan(&wanted));
+        assert!(steps > 12, "{steps}");
+        for cut in 0..=steps {
+            if cut > 0 {
+                // Back to the other state, by the same means.
+                let plan = lab.plan(&other);
+                let none = Watch::default();
+                apply(&lab.vault.engine, &plan, &lab.staging, &none).unwrap();
+                lab.stage(&lab.plan(&wanted));
+            }
+            lab.cut_short(cut);
+            let report = resume(&lab.staging, &Watch::default()).unwrap().unwrap();
+            assert_eq!(report.kept_conflicts, [], "cut after {cut}");
+            let left = lab
+                .vault
+                .diff(Point::Folder(&lab.folder), Point::Snapshot(wanted.snapshot.id))
+                .unwrap();
+            assert!(left.entries.is_empty(), "cut after {cut}: {:?}", left.entries);
+            let inode = |name| fs::metadata(lab.folder.join(name)).unwrap().ino();
+            assert_eq!(inode("a/one"), inode("twin"));
+            assert_eq!(fs::read_dir(&lab.staging).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_version_that_appears_after_a_crash_is_not_lost() {
+        let lab = Lab::new();
+        lab.write("kept", "1");
+        lab.write("swapped", "1");
+        let wanted = lab.snapshot();
+        lab.write("kept", "2");
+        lab.write("swapped", "2");
+        lab.write("extra", "2");
+        let plan = lab.plan(&wanted);
+        let steps = lab.stage(&plan);
+        // Before anything happens one entry changes; after the crash another does.
+        lab.write("kept", "newer");
+        lab.cut_short(steps);
+        lab.write("swapped", "newest");
+        lab.write("extra", "again");
+        let report = resume(&lab.staging, &Watch::default()).unwrap().unwrap();
+        let kept: Vec<_> = report.kept_conflicts.iter().map(|c| c.path.lossy()).collect();
+        assert_eq!(kept, ["extra", "kept"]);
+        let read = |name| fs::read_to_string(lab.folder.join(name)).unwrap();
+        assert_eq!([read("kept"), read("swapped"), read("extra")], ["newer", "newest", "again"]);
+    }
+
+    #[test]
+    fn another_directory_under_the_name_is_not_restored_into() {
+        let lab = Lab::new();
+        lab.write("a", "1");
+        let wanted = lab.snapshot();
+        fs::remove_file(lab.folder.join("a")).unwrap();
+        lab.stage(&lab.plan(&wanted));
+        fs::rename(&lab.folder, lab.folder.with_extension("moved")).unwrap();
+        fs::create_dir(&lab.folder).unwrap();
+        let refused = resume(&lab.staging, &Watch::default()).unwrap_err();
+        assert!(matches!(refused, VaultError::Staging { .. }), "{refused}");
+        assert_eq!(fs::read_dir(&lab.folder).unwrap().count(), 0);
+    }
 }

@@ -129,7 +129,7 @@ pub(crate) fn stage(
     }
     last.extend(settled(plan, root));
     // The innermost first: a directory's final mode may close it to us.
-    last.sort_by(|a, b| depth(b).cmp(&depth(a)));
+    last.sort_by_key(|step| std::cmp::Reverse(depth(step)));
     for step in &last {
         writer.step(step)?;
     }
@@ -138,14 +138,19 @@ pub(crate) fn stage(
 }
 
 /// Directories whose content is touched get their present mode and time back, unless
-/// the plan sets these anyway.
+/// the plan removes them or sets these anyway.
 fn settled(plan: &RestorePlan, root: Dir) -> Vec<LogStep> {
     let mut touched = BTreeMap::new();
     let mut set: Vec<&[u8]> = Vec::new();
     let mut places = Places::new(root);
     for action in &plan.actions {
         let path = match action {
-            Action::Remove { path, .. } => path,
+            Action::Remove { path, seen } => {
+                if seen.is_dir() {
+                    set.push(path);
+                }
+                path
+            }
             Action::Put { path, node, .. } => {
                 if node.is_dir() {
                     set.push(path);

@@ -181,21 +181,6 @@ fn a_restore_killed_at_any_moment_is_completed() {
     lab.assert_whole();
 }
 
-#[test]
-fn a_restore_killed_between_every_two_steps_is_completed() {
-    // The log is there, none of it done: the state that a kill right after the point of
-    // no return leaves. Resuming it twice changes nothing the second time.
-    let lab = Lab::new();
-    fill(&lab.folder, 0);
-    let a = lab.snapshot(SnapshotKind::Manual);
-    let reference = lab.reference("a");
-    fill(&lab.folder, 5);
-    lab.restore(&a);
-    assert_same(&reference, &lab.folder);
-    assert_eq!(resume_restore(&lab.staging(), None).unwrap(), None);
-    assert_same(&reference, &lab.folder);
-}
-
 /// A small file system of its own; gone with the value.
 struct Small(PathBuf);
 
