@@ -3,6 +3,7 @@
 # needs was unpacked there beforehand under /usr/lib/ringfence. Nothing of one machine or one host may stay behind here:
 # identity, authorities and addresses arrive at each start as credentials.
 set -eu
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 lib=/usr/lib/ringfence
 
 # The one user. Its password is unusable but not locked ("!"), because sshd without PAM refuses locked accounts.
