@@ -327,7 +327,10 @@ mod tests {
             let keys = directory.path().join("i/client").display().to_string();
             // Shown as ssh will expand it, in which %% stands for %.
             assert!(text.contains(&format!("identityfile {}", keys.replace('%', "%%"))), "{text}");
-            assert!(text.contains(&format!("controlpath {}", target.control().display())), "{text}");
+            assert!(
+                text.contains(&format!("controlpath {}", target.control().display())),
+                "{text}"
+            );
         }
     }
 
