@@ -14,6 +14,7 @@ pub mod session;
 pub mod shares;
 pub mod store;
 pub mod supervisor;
+pub mod workshop;
 mod vaults;
 pub mod workshop;
 
