@@ -1,6 +1,7 @@
 //! `ringfence session …`
 
 use clap::{Args, Subcommand};
+use ringfence_model::api::RunSummary;
 use ringfence_model::bytes::visible;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::name::SessionId;
@@ -13,7 +14,7 @@ use crate::args::JsonArgs;
 use crate::client::Route;
 use crate::client::lines::Lines;
 use crate::error::Result;
-use crate::output::status;
+use crate::output::{status, summary};
 
 /// What to do with sessions.
 #[derive(Debug, Subcommand)]
@@ -99,8 +100,9 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
         SessionCommand::Logs(args) => print_log(app, &route(&args.session).segment("logs")).await?,
         SessionCommand::Stop(args) => {
             let route = route(&args.session).segment("stop");
-            app.post::<serde::de::IgnoredAny>(route, &()).await?;
-            out.note(&format!("Session {} is asked to end.", args.session));
+            let summary: RunSummary = app.stream(route, &()).await?;
+            let who = summary.session.profile.to_string();
+            out.note(&summary::render(&summary, &who, &out.error_style));
         }
     }
     Ok(DONE)

@@ -186,5 +186,6 @@ fn a_closing_that_failed_is_told() {
     let session = Session::start(&home, Some(json!({ "exit": { "code": 0 }, "reason": null })));
     let _server = daemon(&home, &session, json!({ "state": "failed", "reason": "disk full" }));
     let ran = home.run(&["run", "--", "sh"]).expect(255);
+    assert!(ran.stderr.contains("session s-1 could not be closed"), "{}", ran.stderr);
     assert!(ran.stderr.contains("because: disk full"), "{}", ran.stderr);
 }
