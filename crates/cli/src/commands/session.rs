@@ -8,7 +8,7 @@ use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 
 use super::DONE;
-use super::run::attach;
+use super::run::{attach, explain};
 use crate::app::App;
 use crate::args::JsonArgs;
 use crate::client::Route;
@@ -95,7 +95,10 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
                 .hint(format!("ringfence session logs {session}")));
             }
             let socket = app.surroundings.layout.session_socket(&session);
-            return attach(app, &socket, watch_only).await.map(|ended| ended.exit.shell_code());
+            return attach(app, &socket, &session, watch_only)
+                .await
+                .map(|ended| ended.exit.shell_code())
+                .map_err(|error| explain(&error, &session));
         }
         SessionCommand::Logs(args) => print_log(app, &route(&args.session).segment("logs")).await?,
         SessionCommand::Stop(args) => {

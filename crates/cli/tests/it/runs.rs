@@ -32,6 +32,7 @@ impl Session {
                 let head = header(kind as u8, payload.len()).expect("short");
                 stream.write_all(&head).and_then(|()| stream.write_all(payload)).expect("sent");
             };
+            send(FromSession::Welcome, b"{\"terminal\":false,\"writer\":true}");
             send(FromSession::Stdout, b"out\x00put\n");
             send(FromSession::Stderr, b"warning\n");
             if let Some(last) = last {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 
 use crate::support::{Home, Reply, error};
@@ -24,6 +25,8 @@ impl Terminal {
     fn start(home: &Home, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
+        let size = Winsize { ws_row: 24, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).expect("a size");
         let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("text");
         let slave =
             || Stdio::from(File::options().read(true).write(true).open(&name).expect("a terminal"));
@@ -138,7 +141,7 @@ fn an_interrupt_ends_a_question_and_a_preparation() {
     question.wait_for("Go on? [y/N] ");
     question.interrupt();
     assert_eq!(question.end().0, Some(130));
-    let mut preparation = Terminal::start(&home, &["run", "--yes", "claude"], &[]);
+    let mut preparation = Terminal::start(&home, &["run", "--yes", "claude"], &[("TERM", "xterm")]);
     preparation.wait_for("waiting for SSH");
     preparation.interrupt();
     assert_eq!(preparation.end().0, Some(130));
