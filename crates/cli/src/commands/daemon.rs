@@ -50,7 +50,7 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
     match command {
         DaemonCommand::Start => start(app).await?,
         DaemonCommand::Stop => {
-            if app.client.version().await.is_err() {
+            if app.interruptible(app.client.version()).await.is_err() {
                 app.out.note("The daemon does not run.");
                 return Ok(DONE);
             }
@@ -58,13 +58,13 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
             app.out.note("The daemon has ended; machines and sessions go on.");
         }
         DaemonCommand::Restart => {
-            if app.client.version().await.is_ok() {
+            if app.interruptible(app.client.version()).await.is_ok() {
                 stop(app).await?;
             }
             start(app).await?;
         }
         DaemonCommand::Status => {
-            let version = app.client.version().await?;
+            let version = app.interruptible(app.client.version()).await?;
             app.out.print(&format!("{}\n", runs(&version)))?;
         }
         DaemonCommand::Logs(args) => logs(app, args.lines)?,
@@ -84,7 +84,7 @@ async fn start(app: &App) -> Result<()> {
 }
 
 async fn stop(app: &App) -> Result<()> {
-    let before = app.client.version().await?;
+    let before = app.interruptible(app.client.version()).await?;
     let still = || {
         ApiError::new(
             ErrorKind::Daemon,
@@ -95,17 +95,14 @@ async fn stop(app: &App) -> Result<()> {
     // It is the process that has to be gone, not only its socket: it holds the lock until then.
     let process = i32::try_from(before.pid).ok().and_then(Pid::from_raw);
     let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    app.client.shut_down().await?;
+    app.interruptible(app.client.shut_down()).await?;
     let Some(process) = process else { return Ok(()) };
     let gone = tokio::task::spawn_blocking(move || {
         // A process's descriptor can be read once the process has ended.
         let mut wanted = [PollFd::new(&process, PollFlags::IN)];
         poll(&mut wanted, Some(&DEADLINE))
     });
-    let gone = tokio::select! {
-        gone = gone => gone,
-        _ = tokio::signal::ctrl_c() => return Err(crate::error::interrupted()),
-    };
+    let gone = app.interruptible(async { Ok(gone.await) }).await?;
     if matches!(gone, Ok(Ok(1..))) { Ok(()) } else { Err(still()) }
 }
 

@@ -27,7 +27,7 @@ pub async fn agrees(app: &App, lookup: &FolderLookup) -> Result<bool> {
         .hint(format!("ringfence folder add {}", style.argument(&lookup.canonical))));
     }
     app.out.say(&explanation(lookup, &app.surroundings.layout.config_file(), style));
-    app.out.ask("Go on?").await
+    app.ask("Go on?").await
 }
 
 /// The five lines. Pure.

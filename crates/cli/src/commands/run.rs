@@ -370,13 +370,17 @@ enum Closed {
 /// Waits for the closing snapshot. A daemon that died meanwhile is started again, and asked again.
 async fn close(app: &App, session: &SessionId) -> Result<Closed> {
     let route = Route::new("/v1/sessions").segment(session.as_str()).segment("close");
+    // What was typed for the command inside is not meant for this wait.
+    app.interrupts.forget().await.map_err(|error| {
+        ApiError::from_source(ErrorKind::Failed, "Ctrl-C cannot be listened for", &error)
+    })?;
     let mut last = None;
     for _ in 0..CLOSE_ATTEMPTS {
         let mut waiting = app.out.waiting();
         let answer = app.client.stream(Method::POST, &route, &(), |event| waiting.on(event));
         let answer = tokio::select! {
             answer = answer => answer,
-            _ = tokio::signal::ctrl_c() => return Ok(Closed::Left),
+            () = app.interrupts.next() => return Ok(Closed::Left),
         };
         match answer {
             Ok(summary) => return Ok(Closed::Done(Box::new(summary))),

@@ -123,18 +123,17 @@ fn route(session: &SessionId) -> Route {
 pub async fn print_log(app: &App, route: &Route) -> Result<()> {
     let out = &app.out;
     if !out.stdout_is_terminal() {
-        return app.client.bytes(route, |bytes| out.write(bytes)).await;
+        return app.interruptible(app.client.bytes(route, |bytes| out.write(bytes))).await;
     }
     let mut lines = Lines::default();
-    app.client
-        .bytes(route, |bytes| {
-            lines.push(bytes);
-            while let Some(line) = lines.next_line() {
-                out.print(&safe_line(&line))?;
-            }
-            Ok(())
-        })
-        .await?;
+    let show = app.client.bytes(route, |bytes| {
+        lines.push(bytes);
+        while let Some(line) = lines.next_line() {
+            out.print(&safe_line(&line))?;
+        }
+        Ok(())
+    });
+    app.interruptible(show).await?;
     if lines.rest().is_empty() { Ok(()) } else { out.print(&safe_line(lines.rest())) }
 }
 
