@@ -277,3 +277,7 @@ impl LifeOrders {
         self.writer.write_all(format!("{order}\n").as_bytes()).await.map_err(gone)
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

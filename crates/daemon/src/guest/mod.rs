@@ -8,6 +8,7 @@ pub mod authorities;
 pub mod client;
 pub mod identity;
 pub mod protocol;
+pub mod recipe;
 pub mod ssh;
 
 use std::io;

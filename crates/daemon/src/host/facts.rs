@@ -67,3 +67,21 @@ pub fn named_authorities() -> Vec<PathBuf> {
         .map(PathBuf::from)
         .collect()
 }
+
+/// Variables that say how this host reaches the net and its package registries.
+const NETWORK_VARIABLES: [&str; 8] = [
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "PIP_INDEX_URL",
+    "NPM_CONFIG_REGISTRY",
+];
+
+/// Those of the host's variables that say how to reach the net.
+#[must_use]
+pub fn network_variables() -> Vec<(OsString, OsString)> {
+    NETWORK_VARIABLES.iter().filter_map(|name| Some((OsString::from(name), variable(name)?))).collect()
+}

@@ -1,7 +1,7 @@
 //! Images: the read-only disks that machines start from.
 //!
 //! Owns: the base image's recipe ([`base`]) and its build ([`build`]), what agents add
-//! to it ([`recipe`], [`layer`]), the store on disk ([`store`]), moving images between hosts
+//! to it ([`layer`]), the store on disk ([`store`]), moving images between hosts
 //! ([`transfer`]). Must not: start a machine; a layer's machine is started by `workshop`.
 
 pub mod archive;
@@ -10,7 +10,6 @@ pub mod build;
 pub mod host;
 pub mod layer;
 pub mod progress;
-pub mod recipe;
 pub mod store;
 pub mod transfer;
 

@@ -22,7 +22,7 @@ pub const DISK: &str = "disk.qcow2";
 pub const KERNEL: &str = "vmlinuz";
 /// The initial file system's name.
 pub const INITRD: &str = "initrd";
-const RECORD: &str = "image.json";
+pub(super) const RECORD: &str = "image.json";
 const UNFINISHED: &str = ".new-";
 const LOCK: &str = ".lock";
 

@@ -10,6 +10,7 @@ mod doctor;
 mod folders;
 mod host_runs;
 mod images;
+mod machine_acts;
 mod machines;
 mod profiles;
 mod recover;
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config_file::ConfigFile;
 use crate::host::facts;
-use crate::image::Images;
+use crate::image::store::Store as Images;
 use crate::store::Store;
 use crate::vaults::Vaults;
 use machines::Machines;
@@ -64,7 +65,7 @@ impl Daemon {
     pub fn new(layout: Layout) -> Arc<Self> {
         let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
         let store = Store::new(layout.clone());
-        let images = Images::new(layout.images(), layout.state.join("build"));
+        let images = Images::new(layout.images());
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
             vaults: Vaults::new(layout.clone(), store.clone()),

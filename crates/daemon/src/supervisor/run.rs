@@ -284,6 +284,9 @@ impl Daemon {
             .filter(|(name, _)| TERMINAL_VARIABLES.contains(&name.as_str()))
             .cloned()
             .collect();
+        if let Some(recipe) = profile.recipe.as_ref().and_then(recipe::find) {
+            environment.extend(recipe.env);
+        }
         environment.extend(profile.env.clone());
         environment.insert("RINGFENCE_SESSION".into(), session.id.to_string());
         let bytes = |text: &str| SpecBytes::new(text.as_bytes());

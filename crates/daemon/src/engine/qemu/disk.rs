@@ -76,6 +76,16 @@ pub struct Info {
     pub format: String,
     /// The file below it.
     pub backing_filename: Option<String>,
+    #[serde(default)]
+    format_specific: serde_json::Value,
+}
+
+impl Info {
+    /// Whether opening the disk opens other files that it names.
+    #[must_use]
+    pub fn leads_outside(&self) -> bool {
+        self.backing_filename.is_some() || !self.format_specific["data"]["data-file"].is_null()
+    }
 }
 
 /// Asks for facts about a disk file, also of one that a machine uses.
@@ -195,9 +205,8 @@ mod tests {
         grow(&disk, Size::gib(1)).await.expect("nothing to do");
         grow(&disk, Size::gib(4)).await.expect("grown");
         assert_eq!(info(&disk).await.expect("facts").virtual_size, 4 << 30);
-        let missing =
-            create(&directory.path().join("x"), &directory.path().join("no"), Size::gib(1));
-        assert!(missing.await.is_err());
-        assert!(!directory.path().join("x").exists());
+        let (target, missing) = (directory.path().join("x"), directory.path().join("no"));
+        assert!(create(&target, &missing, Size::gib(1)).await.is_err());
+        assert!(!target.exists());
     }
 }

@@ -111,6 +111,8 @@ impl Uids {
     const FIRST: u32 = 0x6f00_0000;
     /// QEMU, gateway and one for each slot.
     const BLOCK: u32 = 16;
+    /// The block below all others: throw-away machines, one at a time by the image store's lock.
+    const WORKSHOP: Self = Self { base: Self::FIRST - Self::BLOCK };
 
     const fn qemu(self) -> u32 {
         self.base

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::machine::{Machine, MachineState};
-use ringfence_model::name::MachineName;
+use ringfence_model::name::{MachineName, RecipeName};
+use ringfence_model::profile::Network;
 
 use super::{Cell, Live, Machines, Ready, Report, engine_error, failed, machine_error};
 use crate::engine::qemu::argv::Start;
 use crate::engine::qemu::disk;
 use crate::engine::qemu::machine::Running;
 use crate::engine::qemu::{argv, save};
-use crate::engine::{Addresses, BootFiles, Ids, Link, MachineSpec};
+use crate::engine::{Addresses, Ids, Link, MachineSpec};
 use crate::gateways::{self, GatewayUids, NetworkRule};
 use crate::guest::client::Guest;
 use crate::guest::identity::{Facts, Identity, host_timezone};
@@ -22,6 +23,8 @@ use crate::guest::ssh::Target;
 use crate::guest::{GuestError, authorities};
 use crate::host::{clock, facts, files};
 use crate::host::process::ProcessId;
+use crate::image::store::Store as Images;
+use crate::workshop::Bench;
 
 /// How long a guest may take to answer over SSH. Emulation on busy cores takes a minute.
 const BOOT: Duration = Duration::from_secs(240);
@@ -226,30 +229,15 @@ impl Machines {
 
     async fn spec(&self, machine: &Machine) -> Result<MachineSpec, ApiError> {
         let directory = self.layout.machine(&machine.name);
-        let image = self.layout.images().join(&machine.image);
+        let boot = Images::new(self.layout.images()).boot_files(&machine.image);
+        let boot = boot.map_err(|error| machine_error(&machine.name, error))?;
         let error = |error| machine_error(&machine.name, error);
         let identity = Identity::ensure(&directory.join("identity"), &machine.name).await.map_err(error)?;
-        let network = ringfence_gateway::guest_network(machine.name.as_str());
-        let addresses = Addresses {
-            guest: network.ipv4,
-            prefix: network.ipv4_prefix,
-            gateway: network.ipv4_gateway,
-            mtu: network.mtu,
-        };
-        let facts = Facts {
-            addresses,
-            timezone: host_timezone(std::path::Path::new("/etc/localtime")),
-            authorities: authorities::host_authorities(&facts::named_authorities()),
-        };
-        let credentials = identity.credentials(&facts).map_err(error)?;
+        let credentials = identity.credentials(&handed_in(&machine.name)).map_err(error)?;
         Ok(MachineSpec {
             name: machine.name.clone(),
             limits: machine.limits,
-            boot: BootFiles {
-                disk: image.join("disk.qcow2"),
-                kernel: image.join("vmlinuz"),
-                initrd: image.join("initrd"),
-            },
+            boot,
             link: Link::Gateway,
             mac: ringfence_gateway::guest_mac(machine.name.as_str()),
             machine_id: machine_id(&identity)?,
@@ -258,6 +246,28 @@ impl Machines {
             directory,
             sockets: self.sockets(&machine.name),
         })
+    }
+
+    /// A network for the throw-away machine in which a recipe is installed.
+    pub(in crate::supervisor) async fn bench(&self, recipe: &RecipeName) -> Result<(Bench, ProcessId), ApiError> {
+        let name = MachineName::new(format!("layer-{recipe}").chars().take(40).collect::<String>()).map_err(failed)?;
+        let uids = crate::host::facts::is_root().then_some(super::Uids::WORKSHOP);
+        self.prepare_sockets(&name, uids.map(super::Uids::qemu))?;
+        let gateway_uids = uids.map(|uids| GatewayUids { gateway: uids.gateway(), qemu: uids.qemu() });
+        let rule = NetworkRule { network: Network::Internet, allow: Vec::new() };
+        let log = self.layout.state.join("logs").join(format!("{name}.log"));
+        let (process, ready) = gateways::start(&name, &self.sockets(&name), &rule, 0, gateway_uids, &log)
+            .await
+            .map_err(|error| machine_error(&name, error).hint("what this host lacks: ringfence doctor"))?;
+        let bench = Bench {
+            run: self.layout.machine_run(&name),
+            port: ready.ssh_port,
+            mac: ringfence_gateway::guest_mac(name.as_str()),
+            facts: handed_in(&name),
+            ids: uids.map(|uids| Ids { uid: uids.qemu(), gid: uids.qemu() }),
+            name,
+        };
+        Ok((bench, process))
     }
 
     /// Where QEMU, gateway and shares of a machine meet.
@@ -337,6 +347,21 @@ impl Machines {
             std::fs::set_permissions(self.layout.run.join("m"), std::fs::Permissions::from_mode(0o711))
         };
         prepare().map_err(|error| machine_error(name, error))
+    }
+}
+
+/// What a machine is told at its start.
+fn handed_in(name: &MachineName) -> Facts {
+    let network = ringfence_gateway::guest_network(name.as_str());
+    Facts {
+        addresses: Addresses {
+            guest: network.ipv4,
+            prefix: network.ipv4_prefix,
+            gateway: network.ipv4_gateway,
+            mtu: network.mtu,
+        },
+        timezone: host_timezone(std::path::Path::new("/etc/localtime")),
+        authorities: authorities::host_authorities(&facts::named_authorities()),
     }
 }
 

@@ -1,1 +1,0 @@
-//! Recipes: what agents add to the base image.

@@ -1,1 +1,0 @@
-//! The workshop: throw-away machines in which layers are made.
