@@ -27,6 +27,9 @@ const LAST: usize = 8 * 1024 * 1024;
 /// How much input a client may send ahead, in bytes.
 pub(super) const WINDOW: usize = 256 * 1024;
 
+/// Said where a client misses output.
+const SKIPPED: &str = "some output was skipped here";
+
 /// Names one client of this process.
 pub(super) type ClientId = u64;
 
@@ -219,6 +222,12 @@ impl Hub {
         let _ = tokio::time::timeout_at(deadline, wait).await;
     }
 
+    /// Waits for no first writer any more.
+    pub(super) fn begin(&self) {
+        self.state().begun = true;
+        self.changed.notify_waiters();
+    }
+
     /// Hands output on, and returns when more of it may be read.
     pub(super) async fn deliver(&self, kind: FromSession, output: &[u8]) {
         self.publish(kind, output);
@@ -258,16 +267,18 @@ impl Hub {
         for piece in output.chunks(MAX_PAYLOAD) {
             let frame = bytes(kind, piece);
             for client in clients.iter_mut() {
-                let limit = if client.writer && *phase == Phase::Live {
-                    usize::MAX
-                } else if client.writer {
-                    LAST
-                } else {
-                    LIVE
+                let limit = match (client.writer, &*phase, client.skipped) {
+                    (true, Phase::Live, _) => usize::MAX,
+                    // Nothing follows a gap in the last output: only more of what is too much.
+                    (true, _, true) => 0,
+                    (true, _, false) => LAST,
+                    // Once behind, a watcher first reads what waits.
+                    (false, _, true) => 1,
+                    (false, _, false) => LIVE,
                 };
                 if client.queue.has_room(limit) {
                     if std::mem::take(&mut client.skipped) {
-                        notice(&client.queue, "some output was skipped here");
+                        notice(&client.queue, SKIPPED);
                     }
                     client.queue.push(Arc::clone(&frame));
                 } else {
@@ -296,6 +307,9 @@ impl Hub {
         let mut state = self.state();
         let leave = if self.terminal { state.filter.modes().leave() } else { Vec::new() };
         for client in &state.clients {
+            if client.skipped {
+                notice(&client.queue, SKIPPED);
+            }
             if !leave.is_empty() {
                 client.queue.push(bytes(FromSession::Stdout, &leave));
             }

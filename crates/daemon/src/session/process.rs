@@ -151,6 +151,8 @@ struct Session<'a> {
 struct Watch {
     started: bool,
     ssh_ended: bool,
+    /// The signal that the session was asked to end with.
+    stopping: Option<&'static str>,
     /// What happens when nothing does until then.
     next: Option<(Instant, Next)>,
     /// Why the command did not start, or was stopped.
@@ -248,7 +250,7 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 event = self.events.recv() => {
-                    if let Some(exit) = self.reported(event, &mut watch) {
+                    if let Some(exit) = self.reported(event, &mut watch).await {
                         return exit;
                     }
                 }
@@ -256,12 +258,13 @@ impl<'a> Session<'a> {
                 _ = self.term.recv() => self.end(&mut watch).await,
                 _ = self.ssh.child.wait(), if !watch.ssh_ended => {
                     watch.ssh_ended = true;
-                    watch.next.get_or_insert((
-                        Instant::now() + AFTER_SSH,
-                        Next::GiveUp("the connection that carries its output was lost"),
-                    ));
-                    if !watch.started {
-                        watch.next = Some((Instant::now() + AFTER_SSH, Next::GiveUp("ssh failed")));
+                    let why = if watch.started {
+                        "the connection that carries its output was lost"
+                    } else {
+                        "ssh failed"
+                    };
+                    if watch.stopping.is_none() {
+                        watch.next = Some((Instant::now() + AFTER_SSH, Next::GiveUp(why)));
                     }
                 }
                 () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
@@ -276,12 +279,15 @@ impl<'a> Session<'a> {
     }
 
     /// Takes the guest's report; with the command's end if it is one.
-    fn reported(&self, event: Option<Event>, watch: &mut Watch) -> Option<Ended> {
+    async fn reported(&mut self, event: Option<Event>, watch: &mut Watch) -> Option<Ended> {
         match event {
             Some(Event::Started) => {
                 watch.started = true;
-                if matches!(watch.next, Some((_, Next::GiveUp(_)))) && !watch.ssh_ended {
-                    watch.next = None;
+                match (watch.stopping, &mut self.lifeline) {
+                    // It was asked to end before it was there to hear it.
+                    (Some(signal), Some(lifeline)) => lifeline.signal(signal).await,
+                    _ if watch.ssh_ended => {}
+                    _ => watch.next = None,
                 }
             }
             Some(Event::Stopped) => self.hub.stopped(true),
@@ -292,6 +298,7 @@ impl<'a> Session<'a> {
                 return Some(self.lost("the machine lost the command", watch.reason.take()));
             }
             None => {
+                self.hub.begin();
                 let why = "the connection to the machine was lost";
                 return Some(self.lost(why, watch.reason.take()));
             }
@@ -310,11 +317,13 @@ impl<'a> Session<'a> {
 
     /// Somebody wants the session to end.
     async fn end(&mut self, watch: &mut Watch) {
-        if matches!(watch.next, Some((_, Next::Kill))) {
+        if watch.stopping.is_some() {
             // Asked twice.
             return self.kill(watch).await;
         }
+        watch.stopping = Some("TERM");
         self.hub.notice("the session is being stopped");
+        self.hub.begin();
         watch.reason = Some("the session was stopped".into());
         watch.next = Some((Instant::now() + self.limits().grace(), Next::Kill));
         if let Some(lifeline) = &mut self.lifeline {
@@ -324,6 +333,7 @@ impl<'a> Session<'a> {
     }
 
     async fn kill(&mut self, watch: &mut Watch) {
+        watch.stopping = Some("KILL");
         watch.next = Some((Instant::now() + AFTER_KILL, Next::GiveUp("the command did not end")));
         if let Some(lifeline) = &mut self.lifeline {
             lifeline.signal("KILL").await;

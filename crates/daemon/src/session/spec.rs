@@ -123,7 +123,7 @@ impl Default for Limits {
             first_client_ms: 10_000,
             grace_ms: 5_000,
             quiet_ms: 500,
-            linger_ms: 10_000,
+            linger_ms: 5_000,
         }
     }
 }
