@@ -14,7 +14,6 @@ pub mod session;
 pub mod shares;
 pub mod store;
 pub mod supervisor;
-pub mod workshop;
 mod vaults;
 pub mod workshop;
 

@@ -85,6 +85,7 @@ pub async fn start(
         run_as: uids.map(|uids| uids.share),
         front_end: uids.map(|uids| uids.qemu),
         identity: Some((folder.device, folder.inode)),
+        threads: None,
         without: Vec::new(),
     };
     let (process, _ready) = child::start::<_, serde_json::Value>("share", &spec, log, START).await?;
