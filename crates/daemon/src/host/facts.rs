@@ -46,8 +46,8 @@ pub fn processors() -> u32 {
 /// The host's memory.
 #[must_use]
 pub fn memory() -> Size {
-    let pages = u64::try_from(rustix::system::sysinfo().totalram).unwrap_or(0);
-    Size::bytes(pages.saturating_mul(u64::from(rustix::system::sysinfo().mem_unit)))
+    let facts = rustix::system::sysinfo();
+    Size::bytes(facts.totalram.saturating_mul(u64::from(facts.mem_unit)))
 }
 
 /// The directory of the daemon's own binary, resolved.

@@ -371,8 +371,7 @@ impl Daemon {
 
 /// The command inside: the agent's with its arguments, the person's, or a login shell.
 fn command(request: &RunRequest, profile: &Profile) -> Vec<BytePath> {
-    let agent =
-        profile.recipe.as_ref().filter(|_| !request.command).and_then(|name| recipe::find(name));
+    let agent = profile.recipe.as_ref().filter(|_| !request.command).and_then(recipe::find);
     let own =
         |words: &[String]| words.iter().map(|word| BytePath::from_bytes(word.as_bytes())).collect();
     match agent {
