@@ -90,7 +90,7 @@ impl Engine {
         spec: &GatewaySpec,
         guest_mac: [u8; 6],
         ssh_port: u16,
-        resolver: &[SocketAddr],
+        resolver: SocketAddr,
     ) -> Result<Self, EngineError> {
         let config = configuration(spec, guest_mac, ssh_port, resolver)?
             .resolve(&EnvNetworkSecretResolver)
@@ -132,7 +132,7 @@ fn configuration(
     spec: &GatewaySpec,
     guest_mac: [u8; 6],
     ssh_port: u16,
-    resolver: &[SocketAddr],
+    resolver: SocketAddr,
 ) -> Result<NetworkConfig, EngineError> {
     let proxy = spec.proxy.as_ref().map(|text| {
         text.parse::<OutboundProxy>()
@@ -158,7 +158,7 @@ fn configuration(
             // Documentation ranges count as private there, and are not: see safety.md.
             // What a name resolves to is judged by address when it is connected to.
             rebind_protection: false,
-            nameservers: resolver.iter().copied().map(Nameserver::Addr).collect(),
+            nameservers: vec![Nameserver::Addr(resolver)],
             query_timeout_ms: DNS_TIMEOUT_MS,
         },
         // Allowed names may be used by any protocol; a TLS or HTTP connection that

@@ -3,8 +3,9 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::bucket::Bucket;
 use crate::counters::{Counters, Flow, add};
 use crate::destination::{Denial, Protocol, Rules, destination_allowed};
 use crate::frame::{self, Frame, Packet};
@@ -14,7 +15,7 @@ use crate::reject;
 /// Connections a guest may open: so many at once, then so many per second.
 const OPENS: (u32, u32) = (512, 256);
 /// DNS packets.
-const QUESTIONS: (u32, u32) = (256, 128);
+const QUESTIONS: (u32, u32) = (256, 64);
 /// Echo requests: each costs a socket for up to five seconds.
 const ECHOES: (u32, u32) = (32, 16);
 
@@ -186,33 +187,6 @@ pub(crate) fn incoming(frame: &[u8], counters: &Counters) {
         } else if flags & 0x12 == 0x02 {
             counters.open(flow);
         }
-    }
-}
-
-/// A token bucket.
-#[derive(Debug)]
-struct Bucket {
-    size: f64,
-    rate: f64,
-    level: f64,
-    last: Instant,
-}
-
-impl Bucket {
-    fn new((size, rate): (u32, u32), now: Instant) -> Self {
-        let size = f64::from(size);
-        Self { size, rate: f64::from(rate), level: size, last: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.checked_duration_since(self.last).unwrap_or(Duration::ZERO);
-        self.last = now;
-        self.level = (self.level + passed.as_secs_f64() * self.rate).min(self.size);
-        if self.level < 1.0 {
-            return false;
-        }
-        self.level -= 1.0;
-        true
     }
 }
 

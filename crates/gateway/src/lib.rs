@@ -8,25 +8,32 @@
 //! This crate parses bytes of a hostile guest. It must not contain the daemon, must
 //! not read or write files once it serves, and must not decide what a policy is.
 
+mod bucket;
 mod confine;
 mod control;
 mod counters;
 mod destination;
+mod dns_answer;
 mod engine;
 mod filter;
 mod frame;
 mod framing;
 mod guest_address;
 mod host_networks;
+mod learned;
 mod link;
+mod log;
 mod names;
 mod netlink;
 mod process;
 mod reject;
 mod resolv_conf;
+mod resolver;
 mod seccomp;
 mod sockets;
 mod spec;
+#[cfg(test)]
+mod test_frames;
 
 pub use confine::ConfineError;
 pub use control::{Reply, Request};

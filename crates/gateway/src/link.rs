@@ -110,12 +110,12 @@ impl Link {
         let (read, write) = stream.into_split();
         let (answers, waiting) = mpsc::channel(MAX_ANSWERS);
         tokio::select! {
-            result = self.from_guest(read, answers) => result,
-            result = self.to_guest(write, waiting) => result,
+            result = self.guest_to_stack(read, answers) => result,
+            result = self.stack_to_guest(write, waiting) => result,
         }
     }
 
-    async fn from_guest(
+    async fn guest_to_stack(
         &self,
         mut stream: OwnedReadHalf,
         answers: mpsc::Sender<Vec<u8>>,
@@ -140,7 +140,7 @@ impl Link {
         }
     }
 
-    async fn to_guest(
+    async fn stack_to_guest(
         &self,
         mut stream: OwnedWriteHalf,
         mut answers: mpsc::Receiver<Vec<u8>>,

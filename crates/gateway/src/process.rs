@@ -1,10 +1,10 @@
 //! The order in which a gateway comes to life: read, open, confine, serve.
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::Notify;
@@ -17,11 +17,15 @@ use crate::engine::{Engine, EngineError};
 use crate::filter::{Filter, SharedHost};
 use crate::guest_address::{guest_mac, guest_network};
 use crate::host_networks::HostNetworks;
+use crate::learned::Learned;
 use crate::link::Link;
+use crate::log;
+use crate::names::NamePattern;
 use crate::netlink::{Netlink, NetlinkError};
 use crate::resolv_conf;
+use crate::resolver::{self, Resolver};
 use crate::sockets::{SocketError, listen, reserve_port};
-use crate::spec::{GatewaySpec, Ready, SpecError};
+use crate::spec::{GatewaySpec, Policy, Ready, SpecError};
 
 /// How long the published port may take to open.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
@@ -70,6 +74,8 @@ struct Opened {
     control: std::os::unix::net::UnixListener,
     netlink: Netlink,
     engine: Engine,
+    dns: resolver::Sockets,
+    resolvers: Vec<IpAddr>,
     // Holds the port until the network stack listens on it.
     reserved: OwnedFd,
     ssh_port: u16,
@@ -85,6 +91,7 @@ struct Opened {
 /// When the specification is not valid, the process cannot be confined, or a socket fails.
 pub fn run(spec: impl io::Read, mut ready: impl Write) -> Result<(), GatewayError> {
     let spec = GatewaySpec::read(spec)?;
+    log::start();
     let opened = open(&spec)?;
     let missing = confine(spec.user, opened.ssh_port, &spec.without)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -123,9 +130,10 @@ fn open(spec: &GatewaySpec) -> Result<Opened, GatewayError> {
     } else {
         spec.resolvers.clone()
     };
-    let engine =
-        Engine::new(spec, guest_mac(&spec.machine), ssh_port, &resolv_conf::with_port(&resolvers))?;
-    Ok(Opened { link, control, netlink: Netlink::open()?, engine, reserved, ssh_port })
+    let dns = resolver::Sockets::open().map_err(system("opening a port for DNS"))?;
+    let engine = Engine::new(spec, guest_mac(&spec.machine), ssh_port, dns.address)?;
+    let netlink = Netlink::open()?;
+    Ok(Opened { link, control, netlink, engine, dns, resolvers, reserved, ssh_port })
 }
 
 async fn serve(
@@ -133,30 +141,48 @@ async fn serve(
     opened: Opened,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), GatewayError> {
-    let Opened { link, control, netlink, engine, reserved, ssh_port } = opened;
-    let host = SharedHost::new(netlink.read()?);
-    follow(netlink, host.clone()).map_err(system("watching the host's networks"))?;
+    let host = SharedHost::new(opened.netlink.read()?);
+    follow(opened.netlink, host.clone()).map_err(system("watching the host's networks"))?;
     let counters = Arc::new(Counters::default());
+    let learned = Arc::new(Learned::new(allowed_names(&spec.policy)));
+    let named = Arc::clone(&learned);
     let filter = Filter::new(
         guest_mac(&spec.machine),
         Rules::new(&spec.policy, &spec.host_ports),
-        host.clone(),
-        Arc::new(|_| false),
+        host,
+        Arc::new(move |ip| named.contains(ip, Instant::now())),
         Arc::clone(&counters),
     );
+    let resolver = Arc::new(Resolver::new(&opened.resolvers, learned));
+    let asked = Arc::clone(&resolver).serve(opened.dns);
     let listener = |listener| UnixListener::from_std(listener).map_err(system("listening"));
-    let (link_listener, control_listener) = (listener(link)?, listener(control)?);
-    let served = Link::new(engine, filter, Arc::clone(&counters)).map_err(system("the link"))?;
-    port_opens(ssh_port).await?;
-    drop(reserved);
+    let (link, control) = (listener(opened.link)?, listener(opened.control)?);
+    let served =
+        Link::new(opened.engine, filter, Arc::clone(&counters)).map_err(system("the link"))?;
+    port_opens(opened.ssh_port).await?;
+    drop(opened.reserved);
     let exit = Arc::new(Notify::new());
-    let control =
-        Arc::new(Control { counters, exit: Arc::clone(&exit), resolvers: Box::new(|_| {}) });
+    let answers = Arc::new(Control {
+        counters,
+        exit: Arc::clone(&exit),
+        resolvers: Box::new(move |list| resolver.set(&list)),
+    });
     ready().map_err(system("reporting that the gateway is ready"))?;
     tokio::select! {
-        result = Arc::new(served).serve(link_listener) => result.map_err(system("the link")),
-        result = control.serve(control_listener) => result.map_err(system("the control socket")),
+        result = Arc::new(served).serve(link) => result.map_err(system("the link")),
+        result = answers.serve(control) => result.map_err(system("the control socket")),
+        result = asked => result.map_err(system("carrying DNS")),
         () = exit.notified() => Ok(()),
+    }
+}
+
+fn allowed_names(policy: &Policy) -> Vec<NamePattern> {
+    match policy {
+        // Checked when the specification was read.
+        Policy::Allowlist { names, .. } => {
+            names.iter().filter_map(|name| NamePattern::parse(name).ok()).collect()
+        }
+        Policy::Internet | Policy::Offline | Policy::Open => Vec::new(),
     }
 }
 

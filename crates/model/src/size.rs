@@ -110,10 +110,14 @@ impl TryFrom<String> for Size {
 impl From<Size> for String {
     /// Exact, unlike `Display`: what was stored reads back as the same number.
     fn from(size: Size) -> String {
-        UNITS[..4].iter().rev().find(|(_, factor)| size.0 != 0 && size.0 % factor == 0).map_or_else(
-            || format!("{}B", size.0),
-            |(name, factor)| format!("{}{name}", size.0 / factor),
-        )
+        UNITS[..4]
+            .iter()
+            .rev()
+            .find(|(_, factor)| size.0 != 0 && size.0.is_multiple_of(*factor))
+            .map_or_else(
+                || format!("{}B", size.0),
+                |(name, factor)| format!("{}{name}", size.0 / factor),
+            )
     }
 }
 

@@ -79,7 +79,6 @@ impl Guarded {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the signatures are those of virtiofsd's trait")]
 impl FileSystem for Guarded {
     type Inode = u64;
     type Handle = u64;
@@ -507,3 +506,6 @@ impl FileSystem for Guarded {
 /// A machine's state is saved only while no share is attached: the trait's
 /// answer, "not supported", is the right one.
 impl SerializableFileSystem for Guarded {}
+
+#[cfg(test)]
+mod tests;

@@ -168,6 +168,7 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
     let folder = Beneath::new(Parts {
         root: inside.root,
         own_fds: inside.own_fds,
+        mounts: inside.mounts,
         owners: Owners {
             host_uid: inside.owner.0,
             host_gid: inside.owner.1,
@@ -179,9 +180,12 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
     .map_err(|error| server(error.to_string()))?;
     let folder = Arc::new(folder);
 
-    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let threads = match spec.threads {
+        Some(threads) => usize::from(threads.clamp(1, 16)),
+        None => thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_THREADS),
+    };
     let backend = VhostUserFsBackendBuilder::default()
-        .set_thread_pool_size(threads.clamp(2, MOST_THREADS))
+        .set_thread_pool_size(threads)
         .set_tag(Some(spec.tag.clone()))
         .build(Guarded::new(Arc::clone(&gate), Arc::clone(&folder), spec.chown))
         .map_err(|error| server(error.to_string()))?;

@@ -45,6 +45,10 @@ pub struct ShareSpec {
     /// in its place is refused.
     #[serde(default)]
     pub identity: Option<(u64, u64)>,
+    /// Threads that carry out operations, 1 to 16; by default as many as the
+    /// machine has processors, 2 to 4.
+    #[serde(default)]
+    pub threads: Option<u8>,
     /// Protections that a rule says may be missing.
     #[serde(default)]
     pub without: Vec<Protection>,

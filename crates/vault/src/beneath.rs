@@ -106,20 +106,61 @@ impl Dir {
         names.sort_unstable();
         Ok(names)
     }
-
-    /// Opens the directory at `path` below this one, step by step; `""` is this one.
-    pub(crate) fn walk_to(&self, path: &[u8]) -> io::Result<Self> {
-        let mut here = Self(self.0.try_clone()?);
-        for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
-            here = here.open_dir(OsStr::from_bytes(part))?;
-        }
-        Ok(here)
-    }
 }
 
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Directories below a folder, opened by path. Quick for paths in walking order, since
+/// the way to the last one is kept open.
+#[derive(Debug)]
+pub(crate) struct Places {
+    root: Dir,
+    open: Vec<(Vec<u8>, Dir)>,
+}
+
+impl Places {
+    pub(crate) fn new(root: Dir) -> Self {
+        Self { root, open: Vec::new() }
+    }
+
+    pub(crate) fn root(&self) -> &Dir {
+        &self.root
+    }
+
+    /// Opens the directory at `path`; `b""` is the folder itself.
+    pub(crate) fn dir(&mut self, path: &[u8]) -> io::Result<&Dir> {
+        let leads =
+            |p: &[u8]| p == path || (path.starts_with(p) && path.get(p.len()) == Some(&b'/'));
+        let keep = self.open.iter().take_while(|(p, _)| leads(p)).count();
+        self.open.truncate(keep);
+        let done = self.open.last().map_or(0, |(p, _)| p.len());
+        let rest = path.get(done..).unwrap_or_default();
+        for part in rest.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
+            if self.open.len() >= MAX_DEPTH {
+                return Err(io::Error::other("nested too deeply"));
+            }
+            let (at, here) = match self.open.last() {
+                Some((at, dir)) => (at.as_slice(), dir),
+                None => (b"".as_slice(), &self.root),
+            };
+            let name = OsStr::from_bytes(part);
+            let next = (join(at, name), here.open_dir(name)?);
+            self.open.push(next);
+        }
+        Ok(self.open.last().map_or(&self.root, |(_, dir)| dir))
+    }
+
+    /// Forgets a directory that was removed or made anew, and those below it.
+    pub(crate) fn forget(&mut self, path: &[u8]) {
+        let below =
+            |p: &[u8]| p == path || (p.starts_with(path) && p.get(path.len()) == Some(&b'/'));
+        if let Some(first) = self.open.iter().position(|(p, _)| below(p)) {
+            self.open.truncate(first);
+        }
     }
 }
 
@@ -165,14 +206,16 @@ mod tests {
         assert!(root.open_file(OsStr::new("fifo"), &fifo).is_err());
         assert!(root.open_dir(OsStr::new("up")).is_err());
         assert!(root.open_dir(OsStr::new("..")).is_err());
-        assert!(root.walk_to(b"sub").is_ok());
-        assert!(root.walk_to(b"up/folder").is_err());
         symlink(&folder, top.path().join("alias")).unwrap();
         assert!(matches!(
             Dir::open_root(&top.path().join("alias")),
             Err(VaultError::Folder { .. })
         ));
         assert_eq!(root.names().unwrap(), ["fifo", "file", "link", "sub", "up"]);
+        let mut places = Places::new(root);
+        assert!(places.dir(b"sub").is_ok());
+        assert!(places.dir(b"up/folder").is_err());
+        assert!(places.dir(b"").is_ok());
     }
 
     #[test]

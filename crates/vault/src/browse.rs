@@ -69,9 +69,8 @@ pub struct Entry {
 
 impl Entry {
     pub(crate) fn from_node(path: Vec<u8>, node: &Node) -> Self {
-        let target = node
-            .is_symlink()
-            .then(|| node.node_type.to_link().to_string_lossy().into_owned());
+        let target =
+            node.is_symlink().then(|| node.node_type.to_link().to_string_lossy().into_owned());
         Self {
             path: EntryPath(path),
             kind: EntryKind::of(node),
@@ -96,12 +95,7 @@ pub(crate) fn root_node(snapshot: &Snapshot) -> Node {
 }
 
 /// Finds the node at `path`; `b""` is the folder itself.
-pub(crate) fn node(
-    engine: &Engine,
-    repo: &Repo,
-    snapshot: &Snapshot,
-    path: &[u8],
-) -> Result<Node> {
+pub(crate) fn node(engine: &Engine, repo: &Repo, snapshot: &Snapshot, path: &[u8]) -> Result<Node> {
     let missing = |what| VaultError::Path {
         snapshot: snapshot.id.short(),
         path: String::from_utf8_lossy(path).into_owned(),
@@ -110,10 +104,7 @@ pub(crate) fn node(
     let mut node = root_node(snapshot);
     for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
         let tree: TreeId = node.subtree.ok_or_else(|| missing("does not exist"))?;
-        let found = engine
-            .tree(repo, tree)?
-            .into_iter()
-            .find(|n| n.name().as_bytes() == part);
+        let found = engine.tree(repo, tree)?.into_iter().find(|n| n.name().as_bytes() == part);
         node = found.ok_or_else(|| missing("does not exist"))?;
     }
     Ok(node)
@@ -135,10 +126,7 @@ pub(crate) fn list_dir(engine: &Engine, id: SnapshotId, path: &[u8]) -> Result<V
         what: "is not a directory",
     })?;
     let nodes = engine.tree(&repo, tree)?;
-    Ok(nodes
-        .iter()
-        .map(|n| Entry::from_node(crate::beneath::join(path, &n.name()), n))
-        .collect())
+    Ok(nodes.iter().map(|n| Entry::from_node(crate::beneath::join(path, &n.name()), n)).collect())
 }
 
 pub(crate) fn read_file(

@@ -39,9 +39,7 @@ impl FromStr for SnapshotId {
     type Err = VaultError;
 
     fn from_str(text: &str) -> Result<Self> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| VaultError::NoSuchSnapshot { selector: text.to_owned() })
+        text.parse().map(Self).map_err(|_| VaultError::NoSuchSnapshot { selector: text.to_owned() })
     }
 }
 
@@ -243,7 +241,7 @@ pub(crate) struct Record {
 }
 
 impl Snapshot {
-    /// The folder's own modification time when the snapshot was made.
+    /// What a snapshot file and our record in it say.
     pub(crate) fn from_file(id: Id, file: SnapshotFile) -> Self {
         let record = file
             .description
@@ -293,13 +291,10 @@ pub(crate) fn list(engine: &Engine, repo: &Repo) -> Result<Snapshots> {
     for id in ids {
         match load(engine, repo, id) {
             Ok(snapshot) => all.snapshots.push(snapshot),
-            Err(e) => all
-                .damaged
-                .push(DamagedSnapshot { id: SnapshotId(id), why: e.to_string() }),
+            Err(e) => all.damaged.push(DamagedSnapshot { id: SnapshotId(id), why: e.to_string() }),
         }
     }
-    all.snapshots
-        .sort_by_key(|s| std::cmp::Reverse((s.sequence, s.time, s.id)));
+    all.snapshots.sort_by_key(|s| std::cmp::Reverse((s.sequence, s.time, s.id)));
     Ok(all)
 }
 
@@ -321,9 +316,8 @@ pub(crate) fn find(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
         return at(all, time).ok_or_else(none);
     }
     let wanted = selector.to_ascii_lowercase();
-    let mut fitting = all.iter().filter(|s| {
-        !wanted.is_empty() && s.id.0.to_hex().starts_with(&wanted)
-    });
+    let mut fitting =
+        all.iter().filter(|s| !wanted.is_empty() && s.id.0.to_hex().starts_with(&wanted));
     match (fitting.next(), fitting.count()) {
         (Some(one), 0) => Ok(one.clone()),
         (Some(_), more) => {

@@ -15,6 +15,7 @@ use rustic_core::{
 
 use crate::error::{Result, VaultError};
 use crate::key::VaultKey;
+use crate::stat::is_plain_name;
 use crate::storage::Storage;
 
 /// An opened repository with its index in memory.
@@ -48,9 +49,8 @@ impl Engine {
         if !matches!(found.as_deref(), Ok([_])) {
             return Err(VaultError::NotAVault { path: storage.dir().into() });
         }
-        let remembered = key
-            .master()
-            .and_then(|m| Self::enter(&storage, &Credentials::Masterkey(m)).ok());
+        let remembered =
+            key.master().and_then(|m| Self::enter(&storage, &Credentials::Masterkey(m)).ok());
         let repo = match remembered {
             Some(repo) => repo,
             None => {
@@ -104,7 +104,14 @@ impl Engine {
 
     /// Entries of a stored directory, sorted by name.
     pub(crate) fn tree(&self, repo: &Repo, id: TreeId) -> Result<Vec<Node>> {
-        self.run("reading a directory", || repo.get_tree(&id)).map(|t| t.nodes)
+        let nodes = self.run("reading a directory", || repo.get_tree(&id))?.nodes;
+        if let Some(bad) = nodes.iter().find(|n| !is_plain_name(n)) {
+            return Err(VaultError::Damaged {
+                path: self.storage.dir().into(),
+                what: format!("a stored directory holds the name {:?}", bad.name),
+            });
+        }
+        Ok(nodes)
     }
 
     /// Writes a stored file's content to `to`, one piece after the other, and gives
@@ -169,9 +176,7 @@ fn guarded<T>(
     let no_space = storage.take_no_space();
     match outcome {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) | Err(_) if no_space.is_some() => {
-            Err(no_space.unwrap_or(VaultError::Cancelled))
-        }
+        Ok(Err(_)) | Err(_) if no_space.is_some() => Err(no_space.unwrap_or(VaultError::Cancelled)),
         Ok(Err(e)) => Err(VaultError::Engine { doing, detail: e.display_log() }),
         Err(panic) => Err(VaultError::Engine { doing, detail: panic_text(&*panic) }),
     }

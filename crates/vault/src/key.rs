@@ -88,12 +88,10 @@ impl VaultKey {
             return Err(broken("others can read it; make it mode 0600"));
         }
         let mut text = String::new();
-        file.take(MAX_KEY_FILE)
-            .read_to_string(&mut text)
-            .at("read the key file", path)?;
+        file.take(MAX_KEY_FILE).read_to_string(&mut text).at("read the key file", path)?;
         // The parser's own message could quote the secret, so it is not passed on.
-        let parsed: KeyFile =
-            serde_json::from_str(&text).map_err(|_| broken("it holds no key (not readable as JSON)"))?;
+        let parsed: KeyFile = serde_json::from_str(&text)
+            .map_err(|_| broken("it holds no key (not readable as JSON)"))?;
         if parsed.schema != 1 {
             return Err(broken("it was written by a newer version"));
         }
@@ -159,8 +157,7 @@ impl VaultKey {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = PathBuf::from(name);
-        let content =
-            KeyFile { schema: 1, password: self.password.clone(), master: self.master() };
+        let content = KeyFile { schema: 1, password: self.password.clone(), master: self.master() };
         let text = serde_json::to_vec(&content)
             .map_err(|_| VaultError::Request("the key cannot be written as JSON"))?;
         // A leftover of a crashed process with our number is ours to replace.
@@ -220,7 +217,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("k");
-        for text in [r#"{"schema":1,"password":""}"#, r#"{"schema":9,"password":"x"}"#, "top-secret"] {
+        for text in
+            [r#"{"schema":1,"password":""}"#, r#"{"schema":9,"password":"x"}"#, "top-secret"]
+        {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             let error = VaultKey::load(&path).unwrap_err().to_string();

@@ -11,9 +11,12 @@
 mod beneath;
 mod browse;
 mod catalog;
+mod check;
+mod diff;
 mod engine;
 mod error;
 mod key;
+mod restore;
 mod scan;
 mod snapshot;
 mod source;
@@ -27,8 +30,14 @@ pub use catalog::{
     Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
     SnapshotKind, Snapshots,
 };
+pub use check::{CheckReport, Problem, Severity};
+pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use key::VaultKey;
+pub use restore::{
+    Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
+    UndoRequest,
+};
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
-pub use vault::{Vault, opens_without_password};
+pub use vault::{Vault, opens_without_password, resume_restore};
 pub use watch::{Cancel, Progress, Step};

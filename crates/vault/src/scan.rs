@@ -64,7 +64,11 @@ pub(crate) fn file_clock() -> Stamp {
 }
 
 /// Scans a folder. `Some` says that everything is clean and how much it is.
-pub(crate) fn scan(against: Against<'_>, root: &Dir, tree: TreeId) -> Result<(Scan, Option<Counts>)> {
+pub(crate) fn scan(
+    against: Against<'_>,
+    root: &Dir,
+    tree: TreeId,
+) -> Result<(Scan, Option<Counts>)> {
     let mut scanner = Scanner { against, scan: Scan::default() };
     let counts = scanner.directory(root, &[], tree, 0)?;
     Ok((scanner.scan, counts))
@@ -170,7 +174,9 @@ impl Scanner<'_> {
             return true;
         }
         if stat.is_link() {
-            return dir.read_link(name).is_ok_and(|t| NodeType::from_link(t.as_ref()) == node.node_type);
+            return dir
+                .read_link(name)
+                .is_ok_and(|t| NodeType::from_link(t.as_ref()) == node.node_type);
         }
         if !stat.is_file() {
             return true;

@@ -156,8 +156,7 @@ impl Making<'_> {
         let Some(parent) = &self.parent else { return Ok((Scan::default(), None)) };
         let repo = self.engine.repo()?;
         let young = if self.request.reread { None } else { parent.scanned.map(young_from) };
-        let against =
-            Against { engine: self.engine, repo: &repo, young, watch: &self.watch };
+        let against = Against { engine: self.engine, repo: &repo, young, watch: &self.watch };
         scan::scan(against, &self.root, parent.tree)
     }
 
@@ -252,8 +251,7 @@ impl Making<'_> {
         };
         let source = Source(Arc::clone(pass));
         let paths = [self.request.root.clone()];
-        self.engine
-            .run("storing the folder", || pass.repo.archive(&options, &source, file, &paths))
+        self.engine.run("storing the folder", || pass.repo.archive(&options, &source, file, &paths))
     }
 
     fn commit(&self, mut passed: Passed) -> Result<SnapshotOutcome> {
@@ -312,9 +310,10 @@ fn complete(file: &SnapshotFile, found: &Found) -> Result<()> {
     let stored = (summary.total_files_processed, summary.total_dirs_processed);
     let handed = (found.leaves, found.entered + 1);
     if stored != handed || found.opened != found.to_read || !found.failed.is_empty() {
-        let first = found.failed.first().map(|(path, why)| {
-            format!("; `{}`: {why}", String::from_utf8_lossy(path))
-        });
+        let first = found
+            .failed
+            .first()
+            .map(|(path, why)| format!("; `{}`: {why}", String::from_utf8_lossy(path)));
         return Err(VaultError::Engine {
             doing: "storing the folder",
             detail: format!(

@@ -225,7 +225,12 @@ impl Walk {
     }
 
     /// A directory that cannot be entered: its stored content stands in, else it is empty.
-    fn closed(&self, mut node: Node, (path, subtree): (&[u8], Option<TreeId>), e: &io::Error) -> Item {
+    fn closed(
+        &self,
+        mut node: Node,
+        (path, subtree): (&[u8], Option<TreeId>),
+        e: &io::Error,
+    ) -> Item {
         self.pass.found().remarks.push(remark(path, e, subtree.is_some()));
         if subtree.is_some() {
             node.subtree = subtree;
@@ -284,7 +289,8 @@ impl Walk {
     /// never stored is left out and only reported: an empty one would be a lie.
     fn stand_in(&self, path: &[u8], stored: Option<Node>, error: &io::Error) -> Option<Item> {
         let usable = stored.filter(|n| {
-            n.is_dir() || Engine::has_content(&self.pass.repo, n.content.as_deref().unwrap_or_default())
+            n.is_dir()
+                || Engine::has_content(&self.pass.repo, n.content.as_deref().unwrap_or_default())
         });
         self.pass.found().remarks.push(remark(path, error, usable.is_some()));
         let open = usable.as_ref().filter(|n| n.is_file()).map(|_| Opening::none(&self.pass, path));

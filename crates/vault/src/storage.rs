@@ -2,9 +2,11 @@
 //! permissions, durability, the free-space floor and the commit point of a snapshot;
 //! knows nothing about what the bytes mean.
 //!
-//! Order of a commit: pack and index files are written and synced as they come,
-//! their directories before the snapshot file, and its directory last. A snapshot
-//! that is visible is therefore whole, whatever happens in between.
+//! Order of a commit: packs are written and synced aside; when an index file comes
+//! they take their places, then the index does; then directories are synced, then the
+//! snapshot file is written, and its directory is synced last. A snapshot that is
+//! visible is therefore whole, and what a failed or killed writer leaves lies aside,
+//! where the next writer sweeps it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -49,12 +51,15 @@ struct State {
     no_space: Option<u64>,
     /// The snapshot file written last.
     written: Option<Id>,
-    /// The pack opened last: trees lie side by side in few packs.
+    /// Packs that are written and synced, but not in the vault before an index names them.
+    waiting: Vec<(Id, PathBuf)>,
+    /// Packs opened last: trees lie side by side in few of them.
     open: Vec<(Id, Arc<File>)>,
 }
 
+/// Snapshot files that no pass but the next may see: every pass builds on the one before.
 #[derive(Debug, Default)]
-struct Held(Option<(Id, Bytes)>);
+struct Held(Vec<(Id, Bytes)>);
 
 /// The right to write, given back when dropped.
 #[derive(Debug)]
@@ -134,12 +139,19 @@ impl Storage {
 
     /// From now on the snapshot file is held back until [`Self::release`].
     pub(crate) fn hold(&self) {
-        self.state().held = Some(Held(None));
+        self.state().held.get_or_insert_default();
     }
 
-    /// Forgets a held snapshot file; later ones are written.
+    /// Forgets a held snapshot file, and packs that no index came to name.
     pub(crate) fn release(&self) {
-        self.state().held = None;
+        let waiting = {
+            let mut state = self.state();
+            state.held = None;
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, path) in waiting {
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// The snapshot file that was written last.
@@ -213,8 +225,7 @@ impl Storage {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let number = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let temporary =
-            self.dir.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
+        let temporary = self.dir.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
         let result = self.write_through(kind, id, content, &temporary);
         if let Err(error) = &result {
             let _ = fs::remove_file(&temporary);
@@ -232,31 +243,40 @@ impl Storage {
         content: &BytesList,
         temporary: &Path,
     ) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
         for part in content.slice() {
             file.write_all(part)?;
         }
         file.sync_all()?;
+        if kind == FileType::Pack {
+            self.state().waiting.push((*id, temporary.to_path_buf()));
+            return Ok(());
+        }
+        if kind == FileType::Index {
+            let waiting = std::mem::take(&mut self.state().waiting);
+            for (pack, path) in waiting {
+                self.enter(FileType::Pack, &pack, &path)?;
+            }
+            self.sync()?;
+        }
+        self.enter(kind, id, temporary)?;
+        self.sync()?;
+        if kind == FileType::Snapshot {
+            self.state().written = Some(*id);
+        }
+        Ok(())
+    }
+
+    /// Gives a complete file its place.
+    fn enter(&self, kind: FileType, id: &Id, temporary: &Path) -> io::Result<()> {
         let directory = self.directory(kind, id);
         if kind == FileType::Pack && !directory.is_dir() {
             make_dir(&directory)?;
             self.state().unsynced.insert(self.dir.join(kind.dirname()));
         }
-        if kind == FileType::Snapshot {
-            self.sync()?;
-        }
         fs::rename(temporary, self.path(kind, id))?;
         self.state().unsynced.insert(directory);
-        if kind != FileType::Pack {
-            self.sync()?;
-        }
-        if kind == FileType::Snapshot {
-            self.state().written = Some(*id);
-        }
         Ok(())
     }
 
@@ -279,7 +299,9 @@ impl Storage {
         let top = self.dir.join(kind.dirname());
         if kind == FileType::Config {
             return match fs::metadata(self.dir.join(CONFIG)) {
-                Ok(meta) => Ok(vec![(Id::default(), u32::try_from(meta.len()).unwrap_or(u32::MAX))]),
+                Ok(meta) => {
+                    Ok(vec![(Id::default(), u32::try_from(meta.len()).unwrap_or(u32::MAX))])
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(found),
                 Err(e) => Err(e),
             };
@@ -294,11 +316,6 @@ impl Storage {
         } else {
             list_into(&top, &mut found)?;
         }
-        if kind == FileType::Snapshot
-            && let Some(Held(Some((id, bytes)))) = &self.state().held
-        {
-            found.push((*id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
-        }
         Ok(found)
     }
 
@@ -306,10 +323,9 @@ impl Storage {
         if kind != FileType::Snapshot {
             return None;
         }
-        match &self.state().held {
-            Some(Held(Some((held, bytes)))) if held == id => Some(bytes.clone()),
-            _ => None,
-        }
+        let state = self.state();
+        let held = state.held.as_ref()?.0.iter().find(|(held, _)| held == id)?;
+        Some(held.1.clone())
     }
 
     fn failure(&self, doing: &'static str, path: &Path, error: io::Error) -> Box<RusticError> {
@@ -347,8 +363,7 @@ impl ReadBackend for Storage {
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.entries(tpe)
-            .map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
+        self.entries(tpe).map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
@@ -400,9 +415,6 @@ impl WriteBackend for Storage {
             }
             make_dir(&self.dir.join(TEMPORARY))?;
             make_dir(&self.dir.join(LOCKS))?;
-            for byte in 0..=u8::MAX {
-                make_dir(&self.dir.join(FileType::Pack.dirname()).join(format!("{byte:02x}")))?;
-            }
             let mut state = self.state();
             state.unsynced.insert(self.dir.clone());
             state.unsynced.insert(self.dir.join(FileType::Pack.dirname()));
@@ -429,11 +441,10 @@ impl WriteBackend for Storage {
         if tpe == FileType::Snapshot
             && let Some(held) = self.state().held.as_mut()
         {
-            held.0 = Some((*id, content.slice().concat().into()));
+            held.0.push((*id, content.slice().concat().into()));
             return Ok(());
         }
-        self.write(tpe, id, &content)
-            .map_err(|e| self.failure("write", &self.path(tpe, id), e))
+        self.write(tpe, id, &content).map_err(|e| self.failure("write", &self.path(tpe, id), e))
     }
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
@@ -454,9 +465,13 @@ mod tests {
         storage.create().unwrap();
         let id = Id::random();
         storage.write_bytes(FileType::Pack, &id, false, vec![1, 2, 3].into()).unwrap();
-        storage.sync().unwrap();
+        assert!(storage.list(FileType::Pack).unwrap().is_empty(), "no index names it yet");
+        storage.write_bytes(FileType::Index, &Id::random(), false, vec![0].into()).unwrap();
         assert!(storage.remove(FileType::Pack, &id, false).is_err());
-        assert_eq!(storage.read_partial(FileType::Pack, &id, false, 1, 2).unwrap().as_ref(), [2, 3]);
+        assert_eq!(
+            storage.read_partial(FileType::Pack, &id, false, 1, 2).unwrap().as_ref(),
+            [2, 3]
+        );
         assert!(storage.read_partial(FileType::Pack, &id, false, 1, u32::MAX).is_err());
         assert_eq!(fs::metadata(storage.dir()).unwrap().mode() & 0o777, 0o700);
         let file = storage.path(FileType::Pack, &id);
@@ -472,11 +487,30 @@ mod tests {
         let id = Id::random();
         storage.hold();
         storage.write_bytes(FileType::Snapshot, &id, false, vec![7].into()).unwrap();
-        assert_eq!(storage.list(FileType::Snapshot).unwrap(), vec![id]);
+        assert!(
+            storage.list(FileType::Snapshot).unwrap().is_empty(),
+            "readers on other threads see it"
+        );
         assert_eq!(storage.read_full(FileType::Snapshot, &id).unwrap().as_ref(), [7]);
         assert_eq!(fs::read_dir(storage.dir().join("snapshots")).unwrap().count(), 0);
         storage.release();
         assert!(storage.list(FileType::Snapshot).unwrap().is_empty());
+    }
+
+    #[test]
+    fn packs_without_an_index_do_not_stay() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
+        let aside = || fs::read_dir(storage.dir().join(TEMPORARY)).unwrap().count();
+        assert_eq!(aside(), 1);
+        storage.release();
+        assert_eq!(aside(), 0);
+        // And those of a writer that was killed go when the next one begins.
+        storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
+        drop(Storage::new(storage.dir()).lock().unwrap());
+        assert_eq!(aside(), 0);
     }
 
     #[test]

@@ -11,11 +11,15 @@ use jiff::Timestamp;
 
 use crate::browse::{self, Entry};
 use crate::catalog::{self, Snapshot, SnapshotId, Snapshots};
+use crate::check::{self, CheckReport};
+use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
 use crate::key::VaultKey;
+use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
 use crate::snapshot::{self, SnapshotOutcome, SnapshotRequest};
 use crate::storage::Storage;
+use crate::watch::{Cancel, Progress, Watch};
 
 /// The snapshots of one folder. Usable from several threads; one operation at a time
 /// may write, a second one gets [`VaultError::Busy`].
@@ -32,11 +36,7 @@ impl Vault {
     /// # Errors
     /// When the directory is in use, cannot be written, or the disk is full.
     pub fn create(dir: &Path, key: &VaultKey) -> Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .at("make the directory", dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).at("make the directory", dir)?;
         let storage = Arc::new(Storage::new(dir));
         storage.refuse_foreign()?;
         storage.prepare()?;
@@ -131,6 +131,60 @@ impl Vault {
         browse::read_file(&self.engine, snapshot, path, to)
     }
 
+    /// Compares two states; at most one of them may be the live folder. Entries are in
+    /// walking order; the folder itself is the entry with the empty path.
+    ///
+    /// # Errors
+    /// When a side cannot be read, or both are live.
+    pub fn diff(&self, from: Point<'_>, to: Point<'_>) -> Result<Diff> {
+        let repo = self.engine.repo()?;
+        let from = diff::side(&self.engine, &repo, from)?;
+        let to = diff::side(&self.engine, &repo, to)?;
+        diff::compare(&self.engine, &repo, (&from, &to), &Watch::default())
+    }
+
+    /// Plans going back to a snapshot, and touches nothing.
+    ///
+    /// # Errors
+    /// When the snapshot or the target cannot be read.
+    pub fn plan_restore(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+        restore::plan_restore(&self.engine, request, &Watch::default())
+    }
+
+    /// Plans putting back what a session changed, and touches nothing. What somebody
+    /// else changed since is a conflict and kept, unless `all` is asked for.
+    ///
+    /// # Errors
+    /// When a snapshot or the folder cannot be read.
+    pub fn plan_undo(&self, request: &UndoRequest) -> Result<RestorePlan> {
+        restore::plan_undo(&self.engine, request, &Watch::default())
+    }
+
+    /// Carries out a plan. `staging` is a private directory on the same mount as the
+    /// target that no share shows; it is made if missing and empty afterwards. If this
+    /// is cut short [`resume_restore`] completes it.
+    ///
+    /// # Errors
+    /// When it cannot be staged: then the target is untouched. Later only for errors of
+    /// the file system: then the log remains and it can be resumed.
+    pub fn apply(
+        &self,
+        plan: &RestorePlan,
+        staging: &Path,
+        progress: Option<Arc<dyn Progress>>,
+        cancel: Cancel,
+    ) -> Result<RestoreReport> {
+        restore::apply(&self.engine, plan, staging, &Watch { progress, cancel })
+    }
+
+    /// Checks the vault: its structure, and all stored data if `read_data` is set.
+    ///
+    /// # Errors
+    /// When not even the list of snapshots can be had; all else is a named problem.
+    pub fn check(&self, read_data: bool) -> Result<CheckReport> {
+        check::check(&self.engine, read_data)
+    }
+
     /// Bytes that the vault occupies.
     ///
     /// # Errors
@@ -140,6 +194,19 @@ impl Vault {
     }
 }
 
+/// Completes a restore that was cut short, from the redo log in its staging
+/// directory. `None` if there was none; leftovers of staging are removed then. Needs
+/// no vault: what was to be restored is staged.
+///
+/// # Errors
+/// When the folder is gone or the file system refuses; it can be tried again.
+pub fn resume_restore(
+    staging: &Path,
+    progress: Option<Arc<dyn Progress>>,
+) -> Result<Option<RestoreReport>> {
+    restore::resume(staging, &Watch { progress, cancel: Cancel::default() })
+}
+
 /// Whether the vault in `dir` opens with an empty password. It never should: for the
 /// health check.
 ///
@@ -147,4 +214,17 @@ impl Vault {
 /// [`VaultError::NotAVault`].
 pub fn opens_without_password(dir: &Path) -> Result<bool> {
     engine::opens_without_password(&Arc::new(Storage::new(dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_may_be_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Vault>();
+        shared::<VaultKey>();
+        shared::<RestorePlan>();
+    }
 }

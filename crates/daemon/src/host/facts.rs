@@ -46,8 +46,8 @@ pub fn processors() -> u32 {
 /// The host's memory.
 #[must_use]
 pub fn memory() -> Size {
-    let pages = u64::try_from(rustix::system::sysinfo().totalram).unwrap_or(0);
-    Size::bytes(pages.saturating_mul(u64::from(rustix::system::sysinfo().mem_unit)))
+    let facts = rustix::system::sysinfo();
+    Size::bytes(facts.totalram.saturating_mul(u64::from(facts.mem_unit)))
 }
 
 /// The directory of the daemon's own binary, resolved.
@@ -65,5 +65,26 @@ pub fn named_authorities() -> Vec<PathBuf> {
         .into_iter()
         .filter_map(variable)
         .map(PathBuf::from)
+        .collect()
+}
+
+/// Variables that say how this host reaches the net and its package registries.
+const NETWORK_VARIABLES: [&str; 8] = [
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "PIP_INDEX_URL",
+    "NPM_CONFIG_REGISTRY",
+];
+
+/// Those of the host's variables that say how to reach the net.
+#[must_use]
+pub fn network_variables() -> Vec<(OsString, OsString)> {
+    NETWORK_VARIABLES
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), variable(name)?)))
         .collect()
 }

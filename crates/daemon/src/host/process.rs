@@ -48,6 +48,7 @@ impl ProcessId {
         if !self.lives() {
             return;
         }
+        #[expect(deprecated, reason = "an OwnedFd keeps what the unsafe successor demands")]
         let watched = pidfd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE).ok());
         match watched {
             // A pidfd becomes readable when its process ends.
@@ -96,7 +97,8 @@ fn stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The command name stands in brackets and may hold anything; count from its end.
     let after = text.iter().rposition(|byte| *byte == b')')?;
-    let fields: Vec<&str> = std::str::from_utf8(&text[after + 1..]).ok()?.split_whitespace().collect();
+    let fields: Vec<&str> =
+        std::str::from_utf8(&text[after + 1..]).ok()?.split_whitespace().collect();
     let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
     Some(Stat {
         dead: matches!(*fields.first()?, "Z" | "X"),

@@ -27,7 +27,7 @@ async fn build(State(daemon): App, Json(request): Json<ImageRequest>) -> Respons
 }
 
 async fn remove(State(daemon): App, Path(hash): Path<String>) -> Answer<()> {
-    Ok(Json(daemon.remove_image(&hash)?))
+    Ok(Json(daemon.remove_image(&hash).await?))
 }
 
 async fn recipes(State(daemon): App) -> Json<Vec<RecipeView>> {

@@ -9,23 +9,26 @@ mod images;
 mod machines;
 mod runs;
 
+pub use history::ShowQuery;
+
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::extract::connect_info::{Connected, ConnectInfo};
+use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::http::{Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use axum::{Router, serve::ListenerExt};
 use futures_util::{Stream, StreamExt, stream};
 use ringfence_model::api::{API_VERSION, Finding, Item, Version};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::status::Status;
 use serde::Serialize;
-use tokio::net::{UnixListener, unix::UCred};
+use tokio::net::UnixListener;
+use tokio::net::unix::UCred;
 
 use crate::supervisor::Daemon;
 use crate::supervisor::report::{Report, Told};
@@ -86,8 +89,6 @@ pub async fn serve(
         .fallback(unknown)
         .layer(middleware::from_fn(move |request, next| only(owner, request, next)))
         .with_state(daemon);
-    let listener = ListenerExt::tap_io(listener, |_| {});
-    let _ = &listener;
     axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(shutdown)
         .await
@@ -141,13 +142,16 @@ where
 {
     let (report, told) = Report::channel();
     let outcome = tokio::spawn(act(report));
-    let told = stream::unfold(told, |mut told| async { told.recv().await.map(|item| (item, told)) })
-        .map(|item: Told| line(&Item::<T>::from(item)));
+    let told =
+        stream::unfold(told, |mut told| async { told.recv().await.map(|item| (item, told)) })
+            .map(|item: Told| line(&Item::<T>::from(item)));
     let last = stream::once(async {
         line(&match outcome.await {
             Ok(Ok(value)) => Item::Done(value),
             Ok(Err(error)) => Item::Error(error),
-            Err(panic) => Item::Error(ApiError::new(ErrorKind::Failed, format!("internal error: {panic}"))),
+            Err(panic) => {
+                Item::Error(ApiError::new(ErrorKind::Failed, format!("internal error: {panic}")))
+            }
         })
     });
     let body: std::pin::Pin<Box<dyn Stream<Item = Bytes> + Send>> = Box::pin(told.chain(last));

@@ -20,10 +20,13 @@ use tokio::time::Instant;
 use super::report::Report;
 use super::{Daemon, failed, folders, host_runs};
 use crate::host::clock;
-use crate::session;
+use crate::host::process::ProcessId;
+use crate::session::record;
 
 /// Pause between two looks at a folder in which a session works.
 const PERIOD: Duration = Duration::from_secs(30);
+/// Pause between two looks for the end of a session's command.
+const LOOK: Duration = Duration::from_millis(50);
 /// Pause before a failed snapshot is tried again while the share is held.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -52,21 +55,31 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is no such session or it could not be closed properly.
-    pub async fn close(self: &Arc<Self>, id: &SessionId, report: &Report) -> Result<RunSummary, ApiError> {
+    pub async fn close(
+        self: &Arc<Self>,
+        id: &SessionId,
+        report: &Report,
+    ) -> Result<RunSummary, ApiError> {
         let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
+                .hint("ringfence session list")
         })?;
         if session.state.is_final() && self.watched_session(id).is_none() {
             return self.summary(session).await;
         }
         self.watch(id);
         report.progress("closing snapshot", None);
-        let Some(mut receiver) = self.watched_session(id) else { return self.summary(session).await };
+        let Some(mut receiver) = self.watched_session(id) else {
+            return self.summary(session).await;
+        };
         let closed = receiver.wait_for(Option::is_some).await.map(|closed| closed.clone());
         match closed {
             Ok(Some(outcome)) => outcome,
-            _ => Err(ApiError::new(ErrorKind::Daemon, "the daemon ended before the session was closed")
-                .hint(format!("ringfence session show {id}"))),
+            _ => Err(ApiError::new(
+                ErrorKind::Daemon,
+                "the daemon ended before the session was closed",
+            )
+            .hint(format!("ringfence session show {id}"))),
         }
     }
 
@@ -76,10 +89,11 @@ impl Daemon {
     /// When the session cannot be found.
     pub async fn stop_session(self: &Arc<Self>, id: &SessionId) -> Result<(), ApiError> {
         let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
+                .hint("ringfence session list")
         })?;
         if !session.state.is_final()
-            && let Some(process) = session::process(&self.layout.session(id))
+            && let Some(process) = self.process_of(id)
         {
             process.end(Duration::from_secs(10)).await;
         }
@@ -101,7 +115,7 @@ impl Daemon {
     /// # Errors
     /// When the record cannot be read.
     pub fn session_log(&self, id: &SessionId) -> Result<Vec<u8>, ApiError> {
-        session::read_log(&self.layout.session(id)).map_err(failed)
+        record::output(&self.layout.session(id)).map_err(failed)
     }
 
     async fn follow(self: &Arc<Self>, id: &SessionId) -> Result<RunSummary, ApiError> {
@@ -109,8 +123,8 @@ impl Daemon {
             return Err(ApiError::new(ErrorKind::Failed, format!("there is no session {id}")));
         };
         let folder = self.folder_by_id(session.folder.as_ref())?;
-        if let Some(process) = session::process(&self.layout.session(id)) {
-            let gone = process.gone();
+        if let Some(process) = self.process_of(id) {
+            let gone = self.command_over(id, process);
             tokio::pin!(gone);
             // Only a session that may write has anything to protect while it works.
             let writable = folder.as_ref().filter(|folder| self.access(folder) == Access::Rw);
@@ -127,6 +141,24 @@ impl Daemon {
         self.finish(session, folder).await
     }
 
+    /// Returns when a session's command is over: its process may still be delivering output.
+    async fn command_over(&self, id: &SessionId, process: ProcessId) {
+        let directory = self.layout.session(id);
+        let mut look = tokio::time::interval(LOOK);
+        let gone = process.gone();
+        tokio::pin!(gone);
+        loop {
+            tokio::select! {
+                () = &mut gone => return,
+                _ = look.tick() => {
+                    if matches!(record::exit(&directory), Ok(Some(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// Snapshots while a session works. A vault that fails holds the share's writes until
     /// a snapshot succeeds again: nothing is written that nothing protects.
     async fn protect(&self, session: &Session, folder: &Folder) {
@@ -136,7 +168,8 @@ impl Daemon {
             tokio::time::sleep(pause).await;
             let begun = Instant::now();
             let kind = SnapshotKind::Periodic;
-            let outcome = self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await;
+            let outcome =
+                self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await;
             let mode = match (&outcome, held) {
                 (Err(_), false) => ShareMode::Held,
                 (Ok(_), true) => ShareMode::ReadWrite,
@@ -156,10 +189,14 @@ impl Daemon {
         }
     }
 
-    async fn finish(self: &Arc<Self>, mut session: Session, folder: Option<Folder>) -> Result<RunSummary, ApiError> {
-        let ended = session::ended(&self.layout.session(&session.id));
+    async fn finish(
+        self: &Arc<Self>,
+        mut session: Session,
+        folder: Option<Folder>,
+    ) -> Result<RunSummary, ApiError> {
+        let ended = record::exit(&self.layout.session(&session.id)).map_err(failed)?;
         session.exit = Some(ended.as_ref().map_or(Exit::Lost, |ended| ended.exit));
-        session.ended = Some(ended.map_or_else(clock::now, |ended| ended.at));
+        session.ended = Some(ended.map_or_else(clock::now, |ended| ended.ended));
         session.state = SessionState::Closing;
         self.store.set_session(&session).map_err(failed)?;
         let closed = match &folder {
@@ -171,7 +208,6 @@ impl Daemon {
             Err(error) => SessionState::Failed { reason: error.message.clone() },
         };
         self.store.set_session(&session).map_err(failed)?;
-        self.machines.session_ended(&session.machine);
         closed?;
         self.summary(session).await
     }
@@ -197,6 +233,23 @@ impl Daemon {
         Ok(())
     }
 
+    /// The session's own process, while it lives.
+    pub(super) fn process_of(&self, id: &SessionId) -> Option<ProcessId> {
+        // A record that cannot be read names no process; the close then says `lost`.
+        record::process(&self.layout.session(id)).ok().flatten().filter(|process| process.lives())
+    }
+
+    /// Whether any session that is not over has this folder in this machine.
+    pub(super) fn any_session(&self, machine: &MachineName, folder: &FolderId) -> bool {
+        self.store.sessions().map_or(true, |sessions| {
+            sessions.iter().any(|session| {
+                session.machine == *machine
+                    && session.folder.as_ref() == Some(folder)
+                    && !session.state.is_final()
+            })
+        })
+    }
+
     /// Whether another session that is not over has this folder in this machine.
     pub(super) fn in_use(&self, machine: &MachineName, folder: &FolderId, but: &SessionId) -> bool {
         // An unreadable record counts as a session at work: nothing is closed under it.
@@ -212,7 +265,13 @@ impl Daemon {
 
     pub(super) fn folder_by_id(&self, id: Option<&FolderId>) -> Result<Option<Folder>, ApiError> {
         let Some(id) = id else { return Ok(None) };
-        Ok(self.store.folders().map_err(failed)?.folders.into_iter().find(|folder| folder.id == *id))
+        Ok(self
+            .store
+            .folders()
+            .map_err(failed)?
+            .folders
+            .into_iter()
+            .find(|folder| folder.id == *id))
     }
 
     pub(super) fn access(&self, folder: &Folder) -> Access {
@@ -220,10 +279,13 @@ impl Daemon {
     }
 
     async fn summary(&self, session: Session) -> Result<RunSummary, ApiError> {
-        let mut summary = RunSummary { session, added: 0, changed: 0, deleted: 0, host_runs: Vec::new() };
+        let mut summary =
+            RunSummary { session, added: 0, changed: 0, deleted: 0, host_runs: Vec::new() };
         let folder = self.folder_by_id(summary.session.folder.as_ref())?;
         let ends = (&summary.session.opening_snapshot, &summary.session.closing_snapshot);
-        let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else { return Ok(summary) };
+        let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else {
+            return Ok(summary);
+        };
         if opening == closing {
             return Ok(summary);
         }

@@ -6,9 +6,11 @@
 
 mod backup;
 mod close;
+mod doctor;
 mod folders;
 mod host_runs;
 mod images;
+mod machine_acts;
 mod machines;
 mod profiles;
 mod recover;
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config_file::ConfigFile;
 use crate::host::facts;
-use crate::image::Images;
+use crate::image::store::Store as Images;
 use crate::store::Store;
 use crate::vaults::Vaults;
 use machines::Machines;
@@ -46,7 +48,7 @@ pub struct Daemon {
     pub config: ConfigFile,
     pub(crate) store: Store,
     vaults: Vaults,
-    machines: Machines,
+    machines: Arc<Machines>,
     images: Images,
     /// Held while the file of registered folders is read, changed and written.
     folder_file: Mutex<()>,
@@ -63,11 +65,11 @@ impl Daemon {
     pub fn new(layout: Layout) -> Arc<Self> {
         let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
         let store = Store::new(layout.clone());
-        let images = Images::new(layout.images(), layout.state.join("build"));
+        let images = Images::new(layout.images());
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
             vaults: Vaults::new(layout.clone(), store.clone()),
-            machines: Machines::new(layout.clone(), store.clone()),
+            machines: Arc::new(Machines::new(layout.clone(), store.clone())),
             images,
             store,
             folder_file: Mutex::new(()),

@@ -7,11 +7,11 @@ use ringfence_model::session::SessionState;
 
 use super::Daemon;
 use crate::host::clock;
-use crate::session;
 
 impl Daemon {
-    /// Finds again what an earlier daemon left. Requests are answered meanwhile.
-    pub async fn recover(self: &Arc<Self>) {
+    /// Finds again what an earlier daemon left. Called before the first request is answered;
+    /// what takes long (closing sessions) goes on behind.
+    pub async fn recover(self: Arc<Self>) {
         self.finish_restores().await;
         self.machines.adopt().await;
         let sessions = match self.store.sessions() {
@@ -26,7 +26,7 @@ impl Daemon {
                 SessionState::Running | SessionState::Closing => self.watch(&session.id),
                 SessionState::Preparing => {
                     // Its process may have been started just before the daemon died.
-                    if session::process(&self.layout.session(&session.id)).is_some() {
+                    if self.process_of(&session.id).is_some() {
                         session.state = SessionState::Running;
                     } else {
                         session.state = SessionState::Failed {

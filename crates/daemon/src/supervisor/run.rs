@@ -1,10 +1,10 @@
 //! The way into a session: folder, decision, machine beside opening snapshot, share, start.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_model::admit::{self, Admitted, Request, World};
 use ringfence_model::api::{RunReady, RunRequest};
@@ -24,11 +24,14 @@ use super::report::Report;
 use super::{Daemon, failed, folders, of_kind, profiles};
 use crate::gateways::NetworkRule;
 use crate::guest::recipe;
-use crate::host::{clock, facts};
-use crate::session::{self, SessionSpec};
+use crate::host::{child, clock, facts, files};
+use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
 
 /// Variables of the person's terminal that a command inside may know.
 const TERMINAL_VARIABLES: [&str; 6] = ["TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
+
+/// How long a session's process may take to reach the guest. Emulation is slow.
+const SESSION_START: Duration = Duration::from_secs(120);
 
 /// A run that was admitted: what is on disk already.
 struct Plan {
@@ -46,7 +49,11 @@ impl Daemon {
     ///
     /// # Errors
     /// A refusal by a rule, or what failed on the way; nothing is left half-open.
-    pub async fn run(self: &Arc<Self>, request: RunRequest, report: Report) -> Result<RunReady, ApiError> {
+    pub async fn run(
+        self: &Arc<Self>,
+        request: RunRequest,
+        report: Report,
+    ) -> Result<RunReady, ApiError> {
         let config = self.config.current()?;
         let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
         let folder = self.folder_for(&request, directory.as_deref())?;
@@ -61,7 +68,11 @@ impl Daemon {
         }
     }
 
-    fn folder_for(&self, request: &RunRequest, directory: Option<&Path>) -> Result<Option<Folder>, ApiError> {
+    fn folder_for(
+        &self,
+        request: &RunRequest,
+        directory: Option<&Path>,
+    ) -> Result<Option<Folder>, ApiError> {
         let Some(directory) = directory else { return Ok(None) };
         if let Some(folder) = self.folder_of(directory)? {
             self.same_directory(&folder)?;
@@ -71,8 +82,11 @@ impl Daemon {
             // Says first what is wrong with the directory itself, if anything is.
             self.lookup(directory)?;
             let shown = directory.display();
-            return Err(ApiError::new(ErrorKind::Refused, format!("{shown} is not registered yet"))
-                .hint(format!("ringfence folder add {shown} · or add --yes to the run")));
+            return Err(ApiError::new(
+                ErrorKind::Refused,
+                format!("{shown} is not registered yet"),
+            )
+            .hint(format!("ringfence folder add {shown} · or add --yes to the run")));
         }
         self.register(directory).map(Some)
     }
@@ -104,7 +118,8 @@ impl Daemon {
             .map(|session| (session.machine, session.profile))
             .collect();
         let all = profiles::all(config);
-        let world = World { folders: &ruled, profiles: &all, machines: &machines, running: &running };
+        let world =
+            World { folders: &ruled, profiles: &all, machines: &machines, running: &running };
         let admitted = admit::admit(
             &world,
             &Request {
@@ -115,14 +130,17 @@ impl Daemon {
                 default_network: config.defaults.network,
             },
         )
-        .map_err(|refused| ApiError::new(ErrorKind::Refused, refused.reason).hint(refused.way_out))?;
+        .map_err(|refused| {
+            ApiError::new(ErrorKind::Refused, refused.reason).hint(refused.way_out)
+        })?;
         for note in &admitted.notes {
             report.note(note);
         }
         let rules = folder.as_ref().map(|folder| folders::rules_of(&folder.path, config));
         let protected = self.protection_or_consent(request, folder.as_ref(), rules.as_ref())?;
 
-        let machine = self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
+        let machine =
+            self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
         let rule = NetworkRule { network: admitted.network, allow: profile.allow.clone() };
         self.machines.may_use_network(&machine.name, &rule, &running)?;
         let session = Session {
@@ -179,13 +197,17 @@ impl Daemon {
         profile: &Profile,
         machines: &[Machine],
     ) -> Result<Machine, ApiError> {
-        let existing = admitted.machine.as_ref().and_then(|name| machines.iter().find(|m| m.name == *name));
+        let existing =
+            admitted.machine.as_ref().and_then(|name| machines.iter().find(|m| m.name == *name));
         let mut machine = match existing {
             Some(machine) => machine.clone(),
             None => {
                 if folder.is_none() && request.machine.is_some() {
-                    return Err(ApiError::new(ErrorKind::Failed, "there is no machine of that name")
-                        .hint("ringfence machine list"));
+                    return Err(ApiError::new(
+                        ErrorKind::Failed,
+                        "there is no machine of that name",
+                    )
+                    .hint("ringfence machine list"));
                 }
                 let name = match &request.machine {
                     Some(name) => name.clone(),
@@ -217,7 +239,12 @@ impl Daemon {
         }
     }
 
-    async fn prepare(self: &Arc<Self>, request: &RunRequest, plan: Plan, report: &Report) -> Result<RunReady, ApiError> {
+    async fn prepare(
+        self: &Arc<Self>,
+        request: &RunRequest,
+        plan: Plan,
+        report: &Report,
+    ) -> Result<RunReady, ApiError> {
         let Plan { mut session, profile, folder, directory, access, rule, protected } = plan;
         let attached = async {
             self.ensure_image(&session.machine, report).await?;
@@ -249,11 +276,15 @@ impl Daemon {
         self.store.set_session(&session).map_err(failed)?;
         if let Some(folder) = &folder {
             // Only now, with the opening snapshot on disk, may anything be written.
-            let mode = if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
+            let mode =
+                if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
             self.machines.set_share(&session.machine, &folder.id, mode).await?;
         }
         if !report.is_heard() {
-            return Err(ApiError::new(ErrorKind::Interrupted, "nobody waits for this session any more"));
+            return Err(ApiError::new(
+                ErrorKind::Interrupted,
+                "nobody waits for this session any more",
+            ));
         }
         let working = match (&folder, &guest_path, &directory) {
             (Some(folder), Some(guest), Some(directory)) => {
@@ -281,19 +312,42 @@ impl Daemon {
             .filter(|(name, _)| TERMINAL_VARIABLES.contains(&name.as_str()))
             .cloned()
             .collect();
+        if let Some(recipe) = profile.recipe.as_ref().and_then(recipe::find) {
+            environment.extend(recipe.env);
+        }
         environment.extend(profile.env.clone());
         environment.insert("RINGFENCE_SESSION".into(), session.id.to_string());
-        let spec = SessionSpec::new(
-            session,
-            ready.ssh.clone(),
-            ready.guest_socket.clone(),
-            command(request, profile).iter().filter_map(BytePath::to_bytes).collect(),
-            working.as_os_str().as_bytes().to_vec(),
-            environment,
-        )
-        .with_terminal(request.terminal)
-        .with_paths(socket.clone(), self.layout.session(&session.id));
-        session::start(&spec).await.map_err(|error| of_kind(ErrorKind::Failed, error))?;
+        let bytes = |text: &str| SpecBytes::new(text.as_bytes());
+        let spec = SessionSpec {
+            id: session.id.clone(),
+            machine: session.machine.clone(),
+            ssh: SshFacts {
+                program: "ssh".into(),
+                control_path: ready.ssh.control(),
+                user: "agent".into(),
+                exec: "/usr/lib/ringfence/exec".into(),
+            },
+            guest_socket: ready.ssh.service(),
+            argv: command(request, profile)
+                .iter()
+                .filter_map(BytePath::to_bytes)
+                .map(SpecBytes::new)
+                .collect(),
+            env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+            cwd: SpecBytes::new(working.as_os_str().as_bytes()),
+            terminal: request.terminal,
+            socket: socket.clone(),
+            record: self.layout.session(&session.id),
+            limits: session::Limits::default(),
+        };
+        let log = spec.record.join("process.log");
+        files::private_directory(&self.layout.run.join("s")).map_err(failed)?;
+        child::start::<_, session::Ready>("session", &spec, &log, SESSION_START).await.map_err(
+            |error| {
+                of_kind(ErrorKind::Engine, error)
+                    .hint(format!("ringfence machine logs {}", session.machine))
+            },
+        )?;
         Ok(socket)
     }
 
@@ -307,7 +361,8 @@ impl Daemon {
         }
         if let Some(folder) = &session.folder
             && !self.in_use(&session.machine, folder, id)
-            && let Err(error) = self.machines.set_share(&session.machine, folder, ShareMode::Closed).await
+            && let Err(error) =
+                self.machines.set_share(&session.machine, folder, ShareMode::Closed).await
         {
             tracing::warn!(%id, %error, "the share of a failed session could not be closed");
         }
@@ -316,8 +371,9 @@ impl Daemon {
 
 /// The command inside: the agent's with its arguments, the person's, or a login shell.
 fn command(request: &RunRequest, profile: &Profile) -> Vec<BytePath> {
-    let agent = profile.recipe.as_ref().filter(|_| !request.command).and_then(|name| recipe::find(name));
-    let own = |words: &[String]| words.iter().map(|word| BytePath::from_bytes(word.as_bytes())).collect();
+    let agent = profile.recipe.as_ref().filter(|_| !request.command).and_then(recipe::find);
+    let own =
+        |words: &[String]| words.iter().map(|word| BytePath::from_bytes(word.as_bytes())).collect();
     match agent {
         Some(recipe) => {
             let mut words: Vec<BytePath> = own(&recipe.command);
@@ -331,7 +387,11 @@ fn command(request: &RunRequest, profile: &Profile) -> Vec<BytePath> {
 }
 
 /// `FOLDER`, `FOLDER-RECIPE`, or one of these with a number: the first that is free.
-fn free_name(folder: Option<&Folder>, profile: &Profile, machines: &[Machine]) -> Result<MachineName, ApiError> {
+fn free_name(
+    folder: Option<&Folder>,
+    profile: &Profile,
+    machines: &[Machine],
+) -> Result<MachineName, ApiError> {
     let base = folder.map_or_else(|| "shell".to_owned(), |folder| folders::slug(&folder.path, 20));
     let stem = match &profile.recipe {
         Some(recipe) => format!("{base}-{recipe}").chars().take(34).collect::<String>(),
@@ -341,9 +401,10 @@ fn free_name(folder: Option<&Folder>, profile: &Profile, machines: &[Machine]) -
     (1..)
         .map(|number| if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") })
         .find(|name| !machines.iter().any(|machine| machine.name.as_str() == name))
-        .map_or_else(|| Err(ApiError::new(ErrorKind::Failed, "no name is free")), |name| {
-            MachineName::new(name).map_err(failed)
-        })
+        .map_or_else(
+            || Err(ApiError::new(ErrorKind::Failed, "no name is free")),
+            |name| MachineName::new(name).map_err(failed),
+        )
 }
 
 /// The lowest number that no machine has.
@@ -358,9 +419,4 @@ fn new_session_id() -> SessionId {
     let _ = getrandom::fill(&mut random);
     let text = format!("{}-{:04x}", now.strftime("%y%m%d-%H%M%S"), u16::from_be_bytes(random));
     SessionId::new(text).unwrap_or_else(|_| unreachable!("digits and dashes are a name"))
-}
-
-/// Whether a directory can still be listed: a folder that vanished is no empty folder.
-pub(super) fn is_there(path: &Path) -> bool {
-    fs::read_dir(path).is_ok()
 }

@@ -1,10 +1,11 @@
 //! Content: opening, reading, writing and listing.
 
+use std::ffi::CString;
 use std::io;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
-use virtiofsd::filesystem::{ZeroCopyReader, ZeroCopyWriter};
+use virtiofsd::filesystem::{DirEntry, DirectoryIterator, ZeroCopyReader, ZeroCopyWriter};
 use virtiofsd::oslib::WritevFlags;
 use virtiofsd::read_dir::ReadDir;
 
@@ -90,11 +91,21 @@ impl Beneath {
         (id, handle): (u64, u64),
         size: u32,
         offset: u64,
-    ) -> io::Result<ReadDir<Vec<u8>>> {
+    ) -> io::Result<Listing> {
         let handle = self.handle(handle, id)?;
         let _reading = lock(&handle.reading);
         let size = (size as usize).clamp(1024, LISTING);
-        ReadDir::new(&handle.file, offset, vec![0; size])
+        let covered = self
+            .covered
+            .iter()
+            .filter(|(directory, _)| *directory == handle.node.ident)
+            .map(|(_, name)| name.clone())
+            .collect();
+        Ok(Listing {
+            entries: ReadDir::new(&handle.file, offset, vec![0; size])?,
+            covered,
+            name: CString::default(),
+        })
     }
 
     /// Makes a file's or directory's content durable.
@@ -203,5 +214,27 @@ fn in_range(offset: u64, length: u64) -> Result<(), Errno> {
     }
 }
 
-/// Names of a directory, as read at one time.
-pub(crate) type Listing = ReadDir<Vec<u8>>;
+/// Names of a directory, as read at one time, without those that another file
+/// system is mounted on.
+pub(crate) struct Listing {
+    entries: ReadDir<Vec<u8>>,
+    covered: Vec<CString>,
+    /// The entry shown last, where some are left out.
+    name: CString,
+}
+
+impl DirectoryIterator for Listing {
+    fn next(&mut self) -> Option<DirEntry<'_>> {
+        if self.covered.is_empty() {
+            return self.entries.next();
+        }
+        let (ino, offset, type_) = loop {
+            let entry = self.entries.next()?;
+            if !self.covered.iter().any(|name| name.as_c_str() == entry.name) {
+                self.name = entry.name.to_owned();
+                break (entry.ino, entry.offset, entry.type_);
+            }
+        };
+        Some(DirEntry { ino, offset, type_, name: &self.name })
+    }
+}

@@ -22,6 +22,8 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -39,8 +41,13 @@ pub(crate) use owner::Owners;
 /// changes on the host is seen inside in less than a second.
 pub(crate) const BELIEF: Duration = Duration::from_millis(900);
 
-/// Descriptors that are not a guest's: sockets, queues, threads.
-const RESERVED: u64 = 256;
+/// Descriptors that are not a guest's (sockets, queues, threads), and the
+/// directories that a guest may open beyond its files.
+const RESERVED: u64 = 384;
+
+/// Directories that may be opened when every file handle is in use: a guest that
+/// exhausts them must still be able to list and remove.
+const SPARE_DIRECTORIES: usize = 128;
 
 /// Longest chain of directories that is followed: more than PATH_MAX can name.
 const DEEPEST: usize = 4096;
@@ -75,6 +82,8 @@ pub(crate) struct Beneath {
     /// `/proc/self/fd`: the way to open again what an `O_PATH` descriptor shows.
     own_fds: OwnedFd,
     mount: u64,
+    /// Directories with the names in them that are mount points.
+    covered: Vec<(Ident, CString)>,
     owners: owner::OwnerView,
 }
 
@@ -85,6 +94,9 @@ pub(crate) struct Parts {
     pub(crate) root: OwnedFd,
     /// `/proc/self/fd`, opened with `O_PATH | O_DIRECTORY`.
     pub(crate) own_fds: OwnedFd,
+    /// Paths below the root where other file systems are mounted: neither
+    /// shown nor entered.
+    pub(crate) mounts: Vec<PathBuf>,
     pub(crate) owners: Owners,
     /// How many descriptors the process may have.
     pub(crate) most_descriptors: u64,
@@ -97,6 +109,21 @@ fn stat_fd(fd: impl AsFd) -> io::Result<Statx> {
 fn stat_at(dir: impl AsFd, name: &CStr) -> io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     Ok(statx(dir, name, flags, STAT)?)
+}
+
+/// The directory and the name of a mount point; `None` below another one.
+fn covered(root: &OwnedFd, path: &Path) -> Option<(Ident, CString)> {
+    let name = CString::new(path.file_name()?.as_bytes()).ok()?;
+    let parent = path.parent().filter(|path| !path.as_os_str().is_empty());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let stat = match parent {
+        None => stat_fd(root).ok()?,
+        Some(parent) => {
+            let fd = openat2(root, parent, flags, Mode::empty(), BENEATH).ok()?;
+            stat_fd(&fd).ok()?
+        }
+    };
+    Some((Ident::of(&stat), name))
 }
 
 /// A file that is no longer where it was: the guest looks its path up again.
@@ -116,10 +143,12 @@ impl Beneath {
     /// The root cannot be looked at.
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
         let stat = stat_fd(&parts.root)?;
+        let covered = parts.mounts.iter().filter_map(|path| covered(&parts.root, path)).collect();
         let most = parts.most_descriptors.saturating_sub(RESERVED);
         let most_resident = (most / 4).min(4096);
         Ok(Self {
             mount: stat.stx_mnt_id,
+            covered,
             table: Table::new(parts.root, &stat, usize::try_from(most_resident).unwrap_or(4096)),
             handles: RwLock::new(HashMap::new()),
             last_handle: AtomicU64::new(0),
@@ -301,7 +330,8 @@ impl Beneath {
 
     fn add_handle(&self, node: Arc<Node>, file: File) -> io::Result<u64> {
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        if handles.len() >= self.most_handles {
+        let spare = if node.kind == 0o040_000 { SPARE_DIRECTORIES } else { 0 };
+        if handles.len() >= self.most_handles + spare {
             return Err(Errno::NFILE.into());
         }
         node.handles.fetch_add(1, Ordering::Relaxed);

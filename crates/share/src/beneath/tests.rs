@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +29,7 @@ fn share_with(path: &Path, most_descriptors: u64) -> Beneath {
     Beneath::new(Parts {
         root: directory(path),
         own_fds: directory(Path::new("/proc/self/fd")),
+        mounts: Vec::new(),
         owners: Owners {
             host_uid: meta.uid(),
             host_gid: meta.gid(),
@@ -268,7 +269,7 @@ fn chown_is_seen_inside_and_not_made_outside() {
 #[test]
 fn few_descriptors_serve_many_files_in_deep_trees() {
     let temp = tempfile::tempdir().unwrap();
-    let share = share_with(temp.path(), 256 + 200);
+    let share = share_with(temp.path(), 384 + 200);
     let mut files = Vec::new();
     for at in 0..60 {
         let mut dir = 1;
@@ -298,7 +299,7 @@ fn few_descriptors_serve_many_files_in_deep_trees() {
 fn too_many_opens_are_refused_and_the_share_lives() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("f"), "x").unwrap();
-    let share = share_with(temp.path(), 256 + 80);
+    let share = share_with(temp.path(), 384 + 80);
     let file = id(&share, "f");
     let mut handles = Vec::new();
     let refused = loop {
@@ -309,6 +310,8 @@ fn too_many_opens_are_refused_and_the_share_lives() {
         assert!(handles.len() < 100);
     };
     assert_eq!(refused, Errno::NFILE);
+    // Listing still works.
+    assert_eq!(names(&share, 1), [b"f"]);
     for handle in handles {
         share.release(file, handle).unwrap();
     }
@@ -367,34 +370,93 @@ fn attributes_are_the_users_own_only() {
     share.removexattr(file, c"user.a").unwrap();
 }
 
+#[test]
+fn mount_points_are_neither_listed_nor_entered() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir_all(temp.path().join("a/mp")).unwrap();
+    fs::write(temp.path().join("a/f"), "").unwrap();
+    let mut share = share(temp.path());
+    share.covered = [Path::new("a/mp"), Path::new("gone/mp")]
+        .into_iter()
+        .filter_map(|path| covered(&directory(temp.path()), path))
+        .collect();
+    assert_eq!(names(&share, id(&share, "a")), [b"f"]);
+    assert_eq!(names(&share, 1), [b"a"]);
+    // /proc is another mount: a root above it must not lead into it.
+    let root = self::share(Path::new("/"));
+    assert_eq!(root.lookup(1, c"proc").unwrap().inode, 0);
+}
+
+/// A folder with `d/f` and `d/sub/f`, and a link `link` to a twin outside of it.
+fn with_a_twin_outside() -> (tempfile::TempDir, tempfile::TempDir) {
+    let temp = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    for (root, text) in [(temp.path().join("d"), "fine"), (outside.path().to_owned(), "SECRET")] {
+        fs::create_dir_all(root.join("sub")).unwrap();
+        fs::write(root.join("f"), text).unwrap();
+        fs::write(root.join("sub/f"), text).unwrap();
+    }
+    symlink(outside.path(), temp.path().join("link")).unwrap();
+    (temp, outside)
+}
+
+fn swap(folder: &Path) {
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(CWD, folder.join("d"), CWD, folder.join("link"), exchange).unwrap();
+}
+
+#[test]
+fn a_directory_swapped_for_a_link_between_look_and_use_leads_nowhere() {
+    let (temp, outside) = with_a_twin_outside();
+    let share = share(temp.path());
+    let (d, sub) = (id(&share, "d"), id(&share, "d/sub"));
+    let (file, deep) = (id(&share, "d/f"), id(&share, "d/sub/f"));
+    share.refresh();
+    swap(temp.path());
+    assert_eq!(errno(share.lookup(d, c"f")), Errno::STALE);
+    assert_eq!(errno(share.opendir(sub)), Errno::STALE);
+    for file in [file, deep] {
+        assert_eq!(errno(content(&share, file)), Errno::STALE);
+        assert_eq!(errno(share.open(file, 0o1001)), Errno::STALE);
+        assert_eq!(errno(share.getattr(file, None)), Errno::STALE);
+        assert_eq!(errno(share.link(file, 1, c"stolen")), Errno::STALE);
+    }
+    assert_eq!(errno(share.create(d, c"new", (0o644, 1), AGENT)), Errno::STALE);
+    assert_eq!(errno(share.mkdir(sub, c"new", 0o755, AGENT)), Errno::STALE);
+    assert_eq!(errno(share.unlink(d, c"f")), Errno::STALE);
+    assert_eq!(errno(share.rename((1, c"d"), (sub, c"in"), 0)), Errno::STALE);
+    assert_eq!(fs::read(outside.path().join("f")).unwrap(), b"SECRET");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
+    // Back in place, everything is what it was.
+    swap(temp.path());
+    assert_eq!(content(&share, deep).unwrap(), b"fine");
+}
+
+/// Ends the swapping thread, also when an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A thread swaps a directory for a link to outside while another reads through it.
 #[test]
 fn a_swapped_directory_never_shows_the_outside() {
-    let temp = tempfile::tempdir().unwrap();
-    let outside = tempfile::tempdir().unwrap();
-    fs::create_dir(outside.path().join("sub")).unwrap();
-    for name in ["f", "sub/f"] {
-        File::create(outside.path().join(name)).unwrap().write_all(b"SECRET").unwrap();
-    }
-    let inside = temp.path().join("d");
-    fs::create_dir_all(inside.join("sub")).unwrap();
-    for name in ["f", "sub/f"] {
-        fs::write(inside.join(name), "fine").unwrap();
-    }
-    symlink(outside.path(), temp.path().join("link")).unwrap();
+    let (temp, _outside) = with_a_twin_outside();
     let share = share(temp.path());
     let stop = AtomicBool::new(false);
     let (mut good, mut refused) = (0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (d, link) = (temp.path().join("d"), temp.path().join("link"));
             while !stop.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(CWD, &d, CWD, &link, rustix::fs::RenameFlags::EXCHANGE)
-                    .unwrap();
+                swap(temp.path());
             }
         });
-        for round in 0..20_000 {
-            if round % 3 == 0 {
+        let _stop = Stop(&stop);
+        for round in 0..50_000 {
+            if round % 3 != 0 {
                 share.refresh();
             }
             let path: &[&CStr] = if round % 2 == 0 { &[c"d", c"f"] } else { &[c"d", c"sub", c"f"] };
@@ -414,7 +476,6 @@ fn a_swapped_directory_never_shows_the_outside() {
                 Err(_) => refused += 1,
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(good > 100 && refused > 100, "{good} read, {refused} refused: no race");
 }

@@ -11,6 +11,7 @@ use nix::unistd::{Gid, Uid, setfsgid, setfsuid, setgroups, setresgid, setresuid}
 use serde::{Deserialize, Serialize};
 
 use super::ConfineError;
+use super::mounts::Left;
 use crate::spec::Protection;
 
 /// Everything but mounts, which come at a time of their own.
@@ -40,8 +41,8 @@ fn missing(source: io::Error) -> ConfineError {
 /// As an ordinary user.
 pub(super) fn enter_as_user(
     (uid, gid): (u32, u32),
-    mounts: impl FnOnce() -> Result<(), ConfineError>,
-) -> Result<(), ConfineError> {
+    mounts: impl FnOnce() -> Result<Left, ConfineError>,
+) -> Result<Left, ConfineError> {
     let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | OTHERS;
     unshare(flags).map_err(|errno| missing(errno.into()))?;
     // Ubuntu lets the name space be made and takes its rights away: then
@@ -56,11 +57,11 @@ pub(super) fn enter_as_user(
 pub(super) fn enter_as_root(
     run_as: u32,
     owner: (u32, u32),
-    mounts: impl FnOnce() -> Result<(), ConfineError>,
-) -> Result<(), ConfineError> {
+    mounts: impl FnOnce() -> Result<Left, ConfineError>,
+) -> Result<Left, ConfineError> {
     let helper = start_helper().map_err(ConfineError::step("starting the helper for id maps"))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(ConfineError::step("a mount name space"))?;
-    mounts()?;
+    let left = mounts()?;
     setgroups(&[]).map_err(ConfineError::step("leaving root's groups"))?;
     unshare(CloneFlags::CLONE_NEWUSER | OTHERS).map_err(|errno| missing(errno.into()))?;
     let mapping = Mapping {
@@ -81,7 +82,8 @@ pub(super) fn enter_as_root(
     sets.effective = sets.permitted;
     rustix::thread::set_capabilities(None, sets)
         .map_err(ConfineError::step("raising capabilities"))?;
-    file_owner(owner)
+    file_owner(owner)?;
+    Ok(left)
 }
 
 /// Without a user name space (by a rule): the folder's owner, without any privilege.

@@ -59,3 +59,54 @@ fn rights(read_only: bool) -> BitFlags<AccessFs> {
             & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::os::unix::fs::symlink;
+
+    /// In a thread of its own: the restriction lasts as long as the thread.
+    fn restricted(read_only: bool, check: impl FnOnce(&std::path::Path) + Send) {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("f"), "x").unwrap();
+        fs::create_dir(temp.path().join("d")).unwrap();
+        symlink("/etc/passwd", temp.path().join("out")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let root = fs::File::open(temp.path()).unwrap().into();
+                restrict(&root, read_only).unwrap();
+                check(temp.path());
+            });
+        });
+    }
+
+    fn denied<T>(result: io::Result<T>) {
+        assert_eq!(result.err().unwrap().kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn only_the_folder_can_be_opened() {
+        restricted(false, |folder| {
+            fs::write(folder.join("f"), "y").unwrap();
+            fs::rename(folder.join("f"), folder.join("d/f")).unwrap();
+            denied(fs::read("/etc/passwd"));
+            denied(fs::read(folder.join("out")));
+            denied(fs::read_dir("/"));
+            denied(fs::write(folder.with_extension("beside"), ""));
+            denied(std::net::TcpListener::bind("127.0.0.1:0"));
+        });
+    }
+
+    #[test]
+    fn a_read_only_folder_cannot_be_written() {
+        restricted(true, |folder| {
+            assert_eq!(fs::read(folder.join("f")).unwrap(), b"x");
+            denied(fs::write(folder.join("f"), "y"));
+            denied(fs::write(folder.join("new"), "y"));
+            denied(fs::remove_file(folder.join("f")));
+            denied(fs::create_dir(folder.join("e")));
+        });
+    }
+}

@@ -10,6 +10,7 @@ mod seccomp;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
@@ -83,6 +84,8 @@ pub(crate) struct Inside {
     pub(crate) root: OwnedFd,
     /// `/proc/self/fd`.
     pub(crate) own_fds: OwnedFd,
+    /// Mount points below the folder, relative to it, that could not be left behind.
+    pub(crate) mounts: Vec<PathBuf>,
     /// Owner of what is made in the folder.
     pub(crate) owner: (u32, u32),
     /// Most descriptors that may be open.
@@ -163,13 +166,13 @@ pub(crate) fn enter(spec: &ShareSpec) -> Result<Inside, ConfineError> {
         Some(run_as) => ids::enter_as_root(run_as, owner, || mounts::enter(spec, facts)),
         None => ids::enter_as_user(own, || mounts::enter(spec, facts)),
     };
-    let namespaces = match namespaces {
-        Ok(()) => true,
+    let (namespaces, mounts) = match namespaces {
+        Ok(left) => (true, left),
         Err(ConfineError::Missing { .. }) if may_lack(Protection::Namespaces) => {
             if root_started {
                 ids::become_owner(owner)?;
             }
-            false
+            (false, Vec::new())
         }
         Err(error) => return Err(error),
     };
@@ -190,7 +193,7 @@ pub(crate) fn enter(spec: &ShareSpec) -> Result<Inside, ConfineError> {
         Err(ConfineError::Missing { .. }) if may_lack(Protection::Landlock) => Landlock::None,
         Err(error) => return Err(error),
     };
-    Ok(Inside { root, own_fds, owner, descriptors, uid, namespaces, landlock })
+    Ok(Inside { root, own_fds, mounts, owner, descriptors, uid, namespaces, landlock })
 }
 
 /// Keeps CAP_DAC_OVERRIDE in the name space: the guest's kernel judges by the
@@ -201,7 +204,20 @@ fn drop_capabilities(namespaces: bool) -> Result<(), ConfineError> {
     let keep = if namespaces { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() };
     let sets =
         CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
-    let _ = rustix::thread::clear_ambient_capability_set();
+    if namespaces {
+        for (_, capability) in CapabilitySet::all().iter_names() {
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                // A capability that this kernel does not know yet.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(errno) => {
+                    return Err(ConfineError::Step {
+                        step: "emptying the bounding set",
+                        source: errno.into(),
+                    });
+                }
+            }
+        }
+    }
     rustix::thread::set_capabilities(None, sets)
         .map_err(ConfineError::step("dropping capabilities"))
 }

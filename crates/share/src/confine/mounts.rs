@@ -1,6 +1,11 @@
 //! Makes the folder the root of all names: nothing else on the host has one.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{fchdir, pivot_root};
@@ -23,7 +28,10 @@ fn missing(source: io::Error) -> ConfineError {
     }
 }
 
-pub(super) fn enter(spec: &ShareSpec, facts: Facts) -> Result<(), ConfineError> {
+/// Mount points below the folder that came along, relative to it.
+pub(super) type Left = Vec<PathBuf>;
+
+pub(super) fn enter(spec: &ShareSpec, facts: Facts) -> Result<Left, ConfineError> {
     // What is mounted here must not show outside, nor the other way round.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .map_err(|errno| missing(errno.into()))?;
@@ -47,12 +55,20 @@ pub(super) fn enter(spec: &ShareSpec, facts: Facts) -> Result<(), ConfineError> 
     };
     // Mounts below the folder stay behind. In a user's name space they are
     // locked to their place; then they come along, and are not crossed.
-    bind(MsFlags::empty())
-        .or_else(|_| bind(MsFlags::MS_REC))
-        .map_err(|errno| missing(errno.into()))?;
+    let came_along = if bind(MsFlags::empty()).is_ok() {
+        false
+    } else {
+        bind(MsFlags::MS_REC).map_err(|errno| missing(errno.into()))?;
+        true
+    };
 
     let (root, now) = open_folder(spec)?;
     same(now)?;
+    let left = if came_along {
+        mounted_below(&root).map_err(ConfineError::step("listing mounts below the folder"))?
+    } else {
+        Vec::new()
+    };
     fchdir(&root).map_err(ConfineError::step("entering the folder"))?;
     pivot_root(".", ".").map_err(ConfineError::step("making the folder the root"))?;
     // Both roots are stacked on one another; the upper one is the old.
@@ -68,5 +84,67 @@ pub(super) fn enter(spec: &ShareSpec, facts: Facts) -> Result<(), ConfineError> 
     if spec.access == Access::Ro || present.f_flag.contains(StatVfsMountFlags::RDONLY) {
         flags |= MsFlags::MS_RDONLY;
     }
-    mount(NONE, "/", NONE, flags, NONE).map_err(ConfineError::step("restricting the root"))
+    mount(NONE, "/", NONE, flags, NONE).map_err(ConfineError::step("restricting the root"))?;
+    Ok(left)
+}
+
+fn mounted_below(root: &OwnedFd) -> io::Result<Left> {
+    let folder = fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
+    let table = fs::read("/proc/self/mountinfo")?;
+    Ok(below(&table, &folder))
+}
+
+/// The mount points of a `mountinfo` table that lie below a folder.
+fn below(table: &[u8], folder: &Path) -> Left {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .filter_map(|point| {
+            let point = PathBuf::from(OsString::from_vec(unescape(point)));
+            let relative = point.strip_prefix(folder).ok()?;
+            (!relative.as_os_str().is_empty()).then(|| relative.to_owned())
+        })
+        .collect()
+}
+
+/// Blanks, tabs, newlines and backslashes are written as `\ooo`.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = (*first == b'\\')
+            .then(|| after.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                plain.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_below_a_folder_are_found() {
+        let table = b"\
+22 1 8:1 / / rw - ext4 /dev/sda rw
+23 22 0:5 / /home/a\\040b/c rw - tmpfs none rw
+24 22 8:1 /x /home/a\\040b rw - ext4 /dev/sda rw
+25 22 0:6 / /home/a\\040bc rw - tmpfs none rw
+26 22 0:7 / /home/a\\040b/d/e\\134 rw - tmpfs none rw
+";
+        let found = below(table, Path::new("/home/a b"));
+        assert_eq!(found, [Path::new("c"), Path::new("d/e\\")]);
+    }
 }

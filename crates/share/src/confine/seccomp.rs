@@ -163,3 +163,37 @@ pub(crate) fn filter_all_threads() -> Result<(), ConfineError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a thread of its own: the filter lasts as long as the thread.
+    #[test]
+    fn what_a_share_does_not_do_fails() {
+        std::thread::spawn(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            for program in programs().unwrap() {
+                seccompiler::apply_filter(&program).unwrap();
+            }
+            let refused = |error: io::Error| assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+            refused(std::net::TcpListener::bind("127.0.0.1:0").unwrap_err());
+            refused(std::os::unix::net::UnixStream::connect("/none").unwrap_err());
+            refused(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).unwrap_err().into());
+            refused(std::env::set_current_dir("/").unwrap_err());
+            refused(
+                rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::TERM,
+                )
+                .unwrap_err()
+                .into(),
+            );
+            // Files and further threads are what it lives on.
+            std::fs::read("/proc/self/status").unwrap();
+            std::thread::spawn(|| ()).join().unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+}
