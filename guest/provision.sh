@@ -40,7 +40,7 @@ printf 'LANG=C.UTF-8\n' >/etc/default/locale
 rm -f /var/lib/dbus/machine-id /etc/ssh/ssh_host_*
 
 systemctl enable --quiet ringfence-network.service ssh.service docker.socket ringfence-guest.socket ringfence-guest.service \
-    ringfence-trust.service ringfence-grow.service
+    ringfence-trust.service ringfence-trust-links.service ringfence-grow.service
 # One static address needs no network daemon, and no login session is ever opened: both cost seconds under emulation.
 # Docker starts at its first use (by its socket) instead of making every start of the machine longer.
 systemctl disable --quiet docker.service containerd.service
@@ -50,8 +50,12 @@ systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer apt-daily.service
     systemd-logind.service systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service \
     systemd-hwdb-update.service systemd-machine-id-commit.service ldconfig.service systemd-journal-catalog-update.service \
     dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount tmp.mount \
+    systemd-update-done.service systemd-user-sessions.service systemd-journal-flush.service systemd-sysusers.service \
+    systemd-modules-load.service systemd-random-seed.service systemd-remount-fs.service systemd-udev-load-credentials.service \
     systemd-binfmt.service modprobe@drm.service modprobe@efi_pstore.service
 systemctl set-default --quiet multi-user.target
+# Started by its socket when something wants it.
+rm -f /usr/lib/systemd/system/multi-user.target.wants/dbus.service
 
 mkdir -p /etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n' >/etc/systemd/journald.conf.d/ringfence.conf

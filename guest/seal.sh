@@ -3,8 +3,7 @@
 set -eu
 base=/usr/lib/ringfence/base-ca.pem
 [ ! -e "$base" ] || mv "$base" /etc/ssl/certs/ca-certificates.crt
-find /etc/ssl/certs -xtype l -delete
-rm -f /etc/ssl/certs/ringfence-*
+rm -f /etc/ssl/certs/ringfence-* /usr/lib/ringfence/linked-ca.pem
 find /etc/ssl/certs -xtype l -delete
 rm -rf /etc/ringfence /etc/environment /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d/20-ringfence.conf /etc/resolv.conf
 rm -rf /root/.npm /root/.cache /home/agent/.npm /home/agent/.cache /home/agent/.bash_history /tmp/* /var/tmp/*

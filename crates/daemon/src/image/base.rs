@@ -42,7 +42,7 @@ const EARLY: [Entry<'static>; 2] = [
     },
 ];
 
-const LATE: [Entry<'static>; 13] = [
+const LATE: [Entry<'static>; 14] = [
     Entry { path: "usr/lib/ringfence/exec.c", mode: 0o644, content: guest!("exec.c") },
     Entry { path: "usr/lib/ringfence/node.txt", mode: 0o644, content: guest!("node.txt") },
     Entry { path: "usr/lib/ringfence/provision.sh", mode: 0o755, content: guest!("provision.sh") },
@@ -82,6 +82,11 @@ const LATE: [Entry<'static>; 13] = [
         path: "etc/systemd/system/ringfence-network.service",
         mode: 0o644,
         content: guest!("units/ringfence-network.service"),
+    },
+    Entry {
+        path: "etc/systemd/system/ringfence-trust-links.service",
+        mode: 0o644,
+        content: guest!("units/ringfence-trust-links.service"),
     },
     Entry {
         path: "etc/systemd/system/ringfence-trust.service",

@@ -108,8 +108,8 @@ impl Running {
 
     async fn write_memory(&self) -> Result<(), EngineError> {
         let path = self.spec.directory.join(MEMORY);
+        // QEMU asks for a descriptor that only writes here, and for one that only reads when it loads.
         let file = OpenOptions::new()
-            .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
@@ -127,11 +127,7 @@ impl Running {
     /// When there is none, or QEMU cannot continue it; then a cold start is the way on.
     pub async fn resume(spec: &MachineSpec, probe: &Probe) -> Result<Self, EngineError> {
         let path = spec.directory.join(MEMORY);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(EngineError::file(&path))?;
+        let file = File::open(&path).map_err(EngineError::file(&path))?;
         // Before the guest can run: after a crash right behind this line the machine starts cold, instead of from
         // memory that no longer fits its disk. The open file keeps the content.
         forget(&spec.directory)?;
@@ -139,7 +135,10 @@ impl Running {
         let loaded = async {
             let uri = running.offer(&file).await?;
             running.qmp.execute("migrate-incoming", json!({"uri": uri})).await?;
-            running.transferred().await
+            running.transferred().await?;
+            // It was saved while it stood still, and would stand still again.
+            running.qmp.execute("cont", json!({})).await?;
+            Ok(())
         };
         match loaded.await {
             Ok(()) => Ok(running),
