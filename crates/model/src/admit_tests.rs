@@ -36,6 +36,7 @@ fn machine(name: &str, for_folder: usize, seen: &[usize]) -> Machine {
         limits: Limits { cpus: 1, memory: Size::gib(1), disk: Size::gib(1) },
         image: "x".into(),
         recipe: None,
+        slot: 0,
         folder: Some(folder_id(for_folder)),
         seen: seen.iter().map(|index| folder_id(*index)).collect(),
         created: jiff::Timestamp::UNIX_EPOCH,

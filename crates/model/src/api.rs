@@ -78,8 +78,12 @@ pub struct RunRequest {
     pub machine: Option<MachineName>,
     /// A narrower network.
     pub network: Option<Network>,
-    /// With a recipe: arguments for the agent. Without: the command. Empty with `shell`: a login shell.
+    /// With a recipe: arguments for the agent. Without, or with `command`: the command.
+    /// Empty with `shell`: a login shell.
     pub arguments: Vec<BytePath>,
+    /// `arguments` are a command to run under the profile, not arguments of its agent.
+    #[serde(default)]
+    pub command: bool,
     /// The terminal, when there is one: the command gets a PTY.
     pub terminal: Option<TerminalSize>,
     /// `TERM`, `COLORTERM`, `LANG` and the like of the person's terminal.
@@ -128,7 +132,8 @@ pub struct HostRuns {
     pub why: String,
 }
 
-/// `POST /v1/folders` (with `path`), `GET /v1/folders/lookup?path=`
+/// `POST /v1/folders` → stream of `Item<FolderStatus>`: registers the directory and takes
+/// its first snapshot. `DELETE /v1/folders?path=`: forgets it; its vault stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderRequest {
     /// A directory; made canonical by the daemon.
@@ -146,6 +151,20 @@ pub struct FolderLookup {
     pub guest_path: PathBuf,
     /// Where the vault is or would be kept.
     pub vaults: PathBuf,
+}
+
+/// `POST /v1/folders/set`: edits the folder's rules in the configuration file, whose
+/// comments survive. What is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderSetRequest {
+    /// A directory in the folder.
+    pub path: PathBuf,
+    /// Who may see it: names and `label:NAME`; empty: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<crate::profile::Selector>>,
+    /// How it is visible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<crate::folder::Access>,
 }
 
 /// `POST /v1/machines`
@@ -263,6 +282,58 @@ pub struct CheckRequest {
     pub folder: PathBuf,
     /// Also read and hash all data.
     pub read_data: bool,
+}
+
+/// `POST /v1/backup/now` → stream of `Item<SnapshotView>`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupNowRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+}
+
+/// `POST /v1/backup/set`: turns a folder's protection on or off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSetRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Whether it is backed up from now on.
+    pub enabled: bool,
+    /// To turn it off: the folder's last path component, typed by somebody who
+    /// accepts that nothing protects it.
+    pub name: Option<String>,
+}
+
+/// `GET /v1/backup/key?folder=DIR`. A secret: never logged.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupKeyView {
+    /// The password of the folder's vault.
+    pub key: String,
+}
+
+impl std::fmt::Debug for BackupKeyView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BackupKeyView(..)")
+    }
+}
+
+/// `GET /v1/config`: what is in force, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigView {
+    /// The resolved configuration as TOML.
+    pub text: String,
+}
+
+/// One recipe: `GET /v1/recipes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeView {
+    /// Its name.
+    pub name: crate::name::RecipeName,
+    /// The agent program, in a few words.
+    pub description: String,
+    /// The built-in profile that runs it.
+    pub profile: ProfileName,
+    /// The command that starts the agent.
+    pub command: Vec<String>,
 }
 
 /// The result of a check.

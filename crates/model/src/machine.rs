@@ -96,6 +96,10 @@ pub struct Machine {
     pub image: String,
     /// The recipe that is installed in that image; `None` for the plain image.
     pub recipe: Option<RecipeName>,
+    /// Its number: no two machines that exist have the same. Decides the user ids of its
+    /// processes where the daemon is root.
+    #[serde(default)]
+    pub slot: u32,
     /// The folder it was made for.
     pub folder: Option<FolderId>,
     /// Every folder it has ever seen. Only grows; goes with the disk.

@@ -1,1 +1,43 @@
-//! placeholder
+//! Snapshots of one folder in a restic-format repository: the only code that knows
+//! the storage engine.
+//!
+//! Owns what a snapshot is, when it counts as safe, and how it is put back. Knows no
+//! daemon, no configuration, no clock (times are passed in) and starts no process.
+//! Everything blocks; the caller chooses the thread.
+//!
+//! A folder is hostile ground: an agent may change it while it is read or restored.
+//! Every open happens beneath the folder's descriptor without following links.
+
+mod beneath;
+mod browse;
+mod catalog;
+mod check;
+mod diff;
+mod engine;
+mod error;
+mod key;
+mod restore;
+mod scan;
+mod snapshot;
+mod source;
+mod stat;
+mod storage;
+mod vault;
+mod watch;
+
+pub use browse::{Entry, EntryKind};
+pub use catalog::{
+    Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
+    SnapshotKind, Snapshots,
+};
+pub use check::{CheckReport, Problem, Severity};
+pub use diff::{Change, Diff, DiffEntry, Difference, Point};
+pub use error::{Result, VaultError};
+pub use key::VaultKey;
+pub use restore::{
+    Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
+    UndoRequest,
+};
+pub use snapshot::{SnapshotOutcome, SnapshotRequest};
+pub use vault::{Vault, opens_without_password, resume_restore};
+pub use watch::{Cancel, Progress, Step};

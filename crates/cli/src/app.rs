@@ -1,0 +1,214 @@
+//! What every command has at hand: surroundings, output, and the daemon with the
+//! person's Ctrl-C in mind.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use hyper::Method;
+use jiff::Timestamp;
+use ringfence_model::api::{FolderLookup, StateSelector};
+use ringfence_model::bytes::BytePath;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::session::Session;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::start::Starter;
+use crate::client::{Client, Route};
+use crate::env::Surroundings;
+use crate::error::{self, Result, usage};
+use crate::output::Output;
+use crate::paths;
+use crate::time::{self, Moment};
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct App {
+    /// Where the process runs.
+    pub surroundings: Surroundings,
+    /// Where its words go.
+    pub out: Output,
+    /// The daemon; started when it is needed.
+    pub client: Client,
+}
+
+impl App {
+    /// An app whose daemon is started on demand.
+    #[must_use]
+    pub fn new(surroundings: Surroundings, out: Output) -> Self {
+        let client = Client::new(surroundings.layout.daemon_socket(), Starter::new());
+        Self { surroundings, out, client }
+    }
+
+    /// When the process started.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.surroundings.now.timestamp()
+    }
+
+    /// A short call.
+    ///
+    /// # Errors
+    /// The daemon's, or that it was interrupted.
+    pub async fn get<T: DeserializeOwned>(&self, route: Route) -> Result<T> {
+        interruptible(self.client.get(&route)).await
+    }
+
+    /// A short call with a body.
+    ///
+    /// # Errors
+    /// See [`App::get`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        route: Route,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        interruptible(self.client.post(&route, body)).await
+    }
+
+    /// A short call that removes something.
+    ///
+    /// # Errors
+    /// See [`App::get`].
+    pub async fn delete(&self, route: Route) -> Result<()> {
+        interruptible(self.client.delete(&route)).await
+    }
+
+    /// A long call, with progress on standard error; Ctrl-C ends it.
+    ///
+    /// # Errors
+    /// See [`App::get`].
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        route: Route,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        self.stream_by(Method::POST, route, body).await
+    }
+
+    /// A long call by another method.
+    ///
+    /// # Errors
+    /// See [`App::get`].
+    pub async fn stream_by<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        route: Route,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let mut waiting = self.out.waiting();
+        interruptible(self.client.stream(method, &route, body, |event| waiting.on(event))).await
+    }
+
+    /// A typed directory as an absolute path, else the current one.
+    ///
+    /// # Errors
+    /// When it is not valid UTF-8, which no folder may be.
+    pub fn directory(&self, typed: Option<&Path>) -> Result<PathBuf> {
+        let directory = match typed {
+            Some(typed) => self.surroundings.directory.join(typed),
+            None => self.surroundings.directory.clone(),
+        };
+        if directory.to_str().is_none() {
+            return Err(ApiError::new(
+                ErrorKind::Refused,
+                format!(
+                    "{} is not valid UTF-8, so no machine could be told its path",
+                    directory.display()
+                ),
+            )
+            .hint("rename the directory"));
+        }
+        Ok(directory)
+    }
+
+    /// What the daemon knows about a directory.
+    ///
+    /// # Errors
+    /// See [`App::get`].
+    pub async fn lookup(&self, directory: &Path) -> Result<FolderLookup> {
+        self.get(Route::new("/v1/folders/lookup").query_path("path", directory)).await
+    }
+
+    /// The root of the folder that a directory lies in.
+    ///
+    /// # Errors
+    /// When it lies in none; see also [`App::get`].
+    pub async fn root(&self, directory: &Path) -> Result<PathBuf> {
+        self.lookup(directory).await?.registered.ok_or_else(|| {
+            let shown = self.out.error_style.path(directory);
+            usage(format!("{shown} is not in a folder under protection"))
+                .hint(format!("ringfence folder add {}", self.out.error_style.argument(directory)))
+                .hint("ringfence folder list")
+        })
+    }
+
+    /// A typed path relative to a folder's root.
+    ///
+    /// # Errors
+    /// When it lies outside.
+    pub fn relative(&self, root: &Path, typed: &Path) -> Result<BytePath> {
+        let directory = &self.surroundings.directory;
+        let absolute = paths::normal(&directory.join(typed));
+        let resolved = || {
+            // The way to the folder may lead through a link; its end need not exist any more.
+            let existing = paths::nearest_directory(&absolute)?;
+            let rest = absolute.strip_prefix(existing).ok()?;
+            let real = existing.canonicalize().ok()?.join(rest);
+            paths::within(root, directory, &real)
+        };
+        paths::within(root, directory, typed).or_else(resolved).map_or_else(
+            || {
+                let style = &self.out.error_style;
+                Err(usage(format!("{} lies outside of {}", style.path(typed), style.path(root))))
+            },
+            |path| Ok(BytePath::from_path(&path)),
+        )
+    }
+
+    /// What a person means by a state, in the API's words; `None` is the folder as it is.
+    ///
+    /// # Errors
+    /// When it is no state, or of a session that has none.
+    pub async fn state(&self, text: &str) -> Result<Option<StateSelector>> {
+        Ok(match time::parse(text, &self.surroundings.now).map_err(usage)? {
+            Moment::Now => None,
+            Moment::Latest => Some("latest".into()),
+            Moment::Snapshot(id) => Some(id),
+            Moment::At(time) => Some(time.to_string()),
+            Moment::Before(id) => {
+                let session: Session =
+                    self.get(Route::new("/v1/sessions").segment(id.as_str())).await?;
+                Some(session.opening_snapshot.ok_or_else(|| {
+                    usage(format!("session {id} has no opening snapshot")).hint("ringfence history")
+                })?)
+            }
+        })
+    }
+
+    /// Asks before something that could lose something; `yes` answers it.
+    ///
+    /// # Errors
+    /// Refused where nobody can be asked.
+    pub async fn confirm(&self, yes: bool, question: &str, command: &str) -> Result<bool> {
+        if yes {
+            return Ok(true);
+        }
+        if !self.out.can_ask() {
+            return Err(ApiError::new(
+                ErrorKind::Refused,
+                "nothing was done, because nobody can be asked without a terminal",
+            )
+            .hint(format!("{command} --yes")));
+        }
+        self.out.ask(question).await
+    }
+}
+
+/// Ends the wait on Ctrl-C.
+async fn interruptible<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        result = future => result,
+        _ = tokio::signal::ctrl_c() => Err(error::interrupted()),
+    }
+}

@@ -1,0 +1,178 @@
+//! `ringfence folder …`
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use ringfence_model::api::{FolderRequest, FolderSetRequest};
+use ringfence_model::folder::Access;
+use ringfence_model::profile::Selector;
+use ringfence_model::status::FolderStatus;
+
+use super::DONE;
+use crate::app::App;
+use crate::args::JsonArgs;
+use crate::client::Route;
+use crate::error::{Result, usage};
+use crate::output::{lists, status};
+
+/// What to do with folders.
+#[derive(Debug, Subcommand)]
+pub enum FolderCommand {
+    /// Put a directory under protection and take its first snapshot
+    Add {
+        /// The directory
+        dir: PathBuf,
+    },
+    /// List the folders
+    List(JsonArgs),
+    /// Show one folder
+    Show {
+        /// A directory in the folder
+        dir: PathBuf,
+        /// JSON.
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// Forget a folder; its files and its vault stay
+    Remove {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Change a folder's rules in the configuration file
+    Set {
+        /// A directory in the folder
+        dir: PathBuf,
+        /// Who may see it: profiles and labels, as in `claude,label:self-hosted`; `none` for nobody
+        #[arg(long, value_name = "PROFILES", value_parser = selectors)]
+        profiles: Option<Selectors>,
+        /// Whether agents may write in it
+        #[arg(long, value_name = "ro|rw", value_parser = access)]
+        access: Option<Access>,
+    },
+}
+
+/// The value of `--profiles`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selectors(pub Vec<Selector>);
+
+fn selectors(text: &str) -> std::result::Result<Selectors, String> {
+    if text == "none" {
+        return Ok(Selectors(Vec::new()));
+    }
+    text.split(',')
+        .map(|one| Selector::try_from(one.trim().to_owned()).map_err(|error| error.to_string()))
+        .collect::<std::result::Result<_, _>>()
+        .map(Selectors)
+}
+
+fn access(text: &str) -> std::result::Result<Access, String> {
+    match text {
+        "ro" => Ok(Access::Ro),
+        "rw" => Ok(Access::Rw),
+        _ => Err("use ro (agents can only read) or rw (agents can write)".into()),
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// The daemon's.
+pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
+    let out = &app.out;
+    match command {
+        FolderCommand::Add { dir } => {
+            let request = FolderRequest { path: app.directory(Some(&dir))? };
+            let folder: FolderStatus = app.stream(Route::new("/v1/folders"), &request).await?;
+            out.note(&format!("{} is under protection.", out.error_style.path(&folder.path)));
+        }
+        FolderCommand::List(json) => {
+            let folders = all(app).await?;
+            if json.json {
+                out.json_list("folders", &folders)?;
+            } else {
+                match status::folders(&folders, app.now(), &out.style) {
+                    Some(table) => out.print(&table)?,
+                    None => out.note("No folder is under protection yet: ringfence folder add DIR"),
+                }
+            }
+        }
+        FolderCommand::Show { dir, json } => {
+            let folder = one(app, &dir).await?;
+            if json.json {
+                out.json_object(&folder)?;
+            } else {
+                out.print(&lists::folder(&folder, app.now(), &out.style))?;
+            }
+        }
+        FolderCommand::Remove { dir } => {
+            let path = app.directory(Some(&dir))?;
+            let known = all(app).await?;
+            app.delete(Route::new("/v1/folders").query_path("path", &path)).await?;
+            let real = path.canonicalize().unwrap_or(path);
+            let style = &out.error_style;
+            match known.iter().find(|folder| folder.path == real) {
+                Some(folder) => out.note(&format!(
+                    "{} is not under protection any more; its snapshots stay in {}.",
+                    style.path(&real),
+                    style.path(&folder.vault)
+                )),
+                None => {
+                    out.note(&format!("{} is not under protection any more.", style.path(&real)))
+                }
+            }
+        }
+        FolderCommand::Set { dir, profiles, access } => {
+            if profiles.is_none() && access.is_none() {
+                return Err(usage("nothing to set: give --profiles or --access")
+                    .hint("ringfence folder set --help"));
+            }
+            let request = FolderSetRequest {
+                path: app.directory(Some(&dir))?,
+                profiles: profiles.map(|selectors| selectors.0),
+                access,
+            };
+            app.post::<serde::de::IgnoredAny>(Route::new("/v1/folders/set"), &request).await?;
+            let file = app.surroundings.layout.config_file();
+            out.note(&format!("Written to {}.", out.error_style.path(&file)));
+        }
+    }
+    Ok(DONE)
+}
+
+/// Every folder.
+///
+/// # Errors
+/// The daemon's.
+pub async fn all(app: &App) -> Result<Vec<FolderStatus>> {
+    app.get(Route::new("/v1/folders")).await
+}
+
+/// The folder that a directory lies in.
+///
+/// # Errors
+/// When it lies in none.
+pub async fn one(app: &App, dir: &Path) -> Result<FolderStatus> {
+    let root = app.root(&app.directory(Some(dir))?).await?;
+    let found = all(app).await?.into_iter().find(|folder| folder.path == root);
+    found.ok_or_else(|| {
+        usage(format!("{} was removed meanwhile", app.out.error_style.path(&root)))
+            .hint("ringfence folder list")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_are_names_and_labels() {
+        let read = |text| selectors(text).map(|s| s.0.iter().map(ToString::to_string).collect());
+        assert_eq!(
+            read("claude, label:self-hosted"),
+            Ok(vec!["claude".to_owned(), "label:self-hosted".to_owned()])
+        );
+        assert_eq!(read("none"), Ok(Vec::new()));
+        assert!(read("Claude").is_err());
+        assert!(read("").is_err(), "an empty value is a typo, not nobody");
+    }
+}

@@ -1,0 +1,244 @@
+//! The smaller tables: history, images, recipes, profiles, findings. Pure.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ringfence_model::api::{CheckView, Finding, ImageView, RecipeView, Verdict};
+use ringfence_model::bytes::visible;
+use ringfence_model::history::SnapshotView;
+use ringfence_model::status::{FolderStatus, ProfileView};
+
+use super::style::{Paint, Style};
+use super::table::{maybe, painted, table, text};
+use super::words;
+
+/// Snapshots, newest first.
+#[must_use]
+pub fn history(
+    snapshots: &[SnapshotView],
+    now: Timestamp,
+    zone: &TimeZone,
+    style: &Style,
+) -> String {
+    let rows = snapshots
+        .iter()
+        .map(|snapshot| {
+            let local = snapshot.time.to_zoned(zone.clone());
+            vec![
+                text(words::short(&snapshot.id)),
+                text(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+                painted(Paint::Faint, words::ago(snapshot.time, now)),
+                maybe(snapshot.kind.map(|kind| kind.word())),
+                maybe(snapshot.profile.as_ref()),
+                maybe(snapshot.session.as_ref()),
+                text(words::number(snapshot.files)),
+                text(words::size(snapshot.bytes)),
+            ]
+        })
+        .collect();
+    let header = ["SNAPSHOT", "TIME", "AGE", "WHY", "PROFILE", "SESSION", "FILES", "SIZE"];
+    table(style, &header, rows)
+}
+
+/// Images and recipe layers.
+#[must_use]
+pub fn images(images: &[ImageView], now: Timestamp, style: &Style) -> String {
+    let rows = images
+        .iter()
+        .map(|image| {
+            let users: Vec<&str> = image.used_by.iter().map(|machine| machine.as_str()).collect();
+            vec![
+                text(words::short(&image.hash)),
+                text(&image.description),
+                if image.current {
+                    painted(Paint::Good, "current")
+                } else {
+                    painted(Paint::Faint, "old")
+                },
+                text(words::size(image.bytes)),
+                text(words::ago(image.built, now)),
+                maybe((!users.is_empty()).then(|| users.join(", "))),
+            ]
+        })
+        .collect();
+    table(style, &["IMAGE", "WHAT", "STATE", "SIZE", "BUILT", "USED BY"], rows)
+}
+
+/// Recipes.
+#[must_use]
+pub fn recipes(recipes: &[RecipeView], style: &Style) -> String {
+    let rows = recipes
+        .iter()
+        .map(|recipe| {
+            vec![
+                text(recipe.name.as_str()),
+                text(recipe.profile.as_str()),
+                text(recipe.command.join(" ")),
+                text(&recipe.description),
+            ]
+        })
+        .collect();
+    table(style, &["RECIPE", "PROFILE", "COMMAND", "WHAT"], rows)
+}
+
+/// Profiles.
+#[must_use]
+pub fn profiles(profiles: &[ProfileView], style: &Style) -> String {
+    let rows = profiles
+        .iter()
+        .map(|profile| {
+            vec![
+                text(profile.name.as_str()),
+                maybe(profile.recipe.as_ref()),
+                maybe((!profile.labels.is_empty()).then(|| profile.labels.join(", "))),
+                text(if profile.built_in { "built in" } else { "configuration" }),
+            ]
+        })
+        .collect();
+    table(style, &["PROFILE", "RECIPE", "LABELS", "FROM"], rows)
+}
+
+/// What `doctor` found, the worst first, each with its cure.
+#[must_use]
+pub fn findings(findings: &[Finding], style: &Style) -> String {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| match finding.verdict {
+        Verdict::Bad => 0,
+        Verdict::Weak => 1,
+        Verdict::Skipped => 2,
+        Verdict::Good => 3,
+    });
+    let mut out = String::new();
+    for finding in sorted {
+        let (paint, word) = match finding.verdict {
+            Verdict::Good => (Paint::Good, "good   "),
+            Verdict::Weak => (Paint::Weak, "weak   "),
+            Verdict::Bad => (Paint::Bad, "bad    "),
+            Verdict::Skipped => (Paint::Weak, "skipped"),
+        };
+        let (check, message) = (visible(&finding.check), visible(&finding.message));
+        out.push_str(&format!("{}  {check}: {message}\n", style.paint(paint, word)));
+        if let Some(cure) = &finding.cure {
+            out.push_str(&format!("         next: {}\n", visible(cure)));
+        }
+    }
+    out
+}
+
+/// How a check of a vault came out.
+#[must_use]
+pub fn check(check: &CheckView, style: &Style) -> String {
+    let snapshots = words::count(check.snapshots, "snapshot");
+    if check.problems.is_empty() {
+        return format!(
+            "{snapshots} looked at: {}\n",
+            style.paint(Paint::Good, "no problem found")
+        );
+    }
+    let count = words::count(check.problems.len() as u64, "problem");
+    let mut out = format!("{snapshots} looked at: {}\n", style.paint(Paint::Bad, &count));
+    for problem in &check.problems {
+        out.push_str(&format!("  {}\n", visible(problem)));
+    }
+    out
+}
+
+/// One folder in full.
+#[must_use]
+pub fn folder(folder: &FolderStatus, now: Timestamp, style: &Style) -> String {
+    let mut out =
+        super::status::folders(std::slice::from_ref(folder), now, style).unwrap_or_default();
+    out.push_str(&format!("\nvault: {}\n", style.path(&folder.vault)));
+    if let Some(error) = &folder.error {
+        out.push_str(&format!("last error: {}\n", visible(error)));
+    }
+    out
+}
+
+/// Where each folder's vault is.
+#[must_use]
+pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String {
+    let rows = folders
+        .iter()
+        .map(|folder| {
+            vec![
+                text(style.path(&folder.path)),
+                super::status::protection(folder),
+                maybe(folder.last_snapshot.as_ref().map(|last| words::ago(last.time, now))),
+                text(style.path(&folder.vault)),
+            ]
+        })
+        .collect();
+    table(style, &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "VAULT"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_model::history::SnapshotKind;
+    use ringfence_model::name::{MachineName, ProfileName, RecipeName};
+
+    fn now() -> Timestamp {
+        "2026-11-23T14:00:00Z".parse().expect("a time")
+    }
+
+    #[test]
+    fn tables() {
+        let style = Style::plain();
+        let zone = TimeZone::get("Europe/Berlin").expect("a zone");
+        let snapshot = SnapshotView {
+            id: "0123456789abcdef".into(),
+            time: "2026-11-23T13:48:00Z".parse().expect("time"),
+            kind: Some(SnapshotKind::BeforeRestore),
+            session: Some("20261123-1\x1b[2J".into()),
+            profile: None,
+            files: 1204,
+            bytes: 5 << 20,
+        };
+        let image = ImageView {
+            hash: "fedcba9876543210".into(),
+            description: "Debian 13".into(),
+            bytes: 700 << 20,
+            built: "2026-11-20T13:48:00Z".parse().expect("time"),
+            used_by: vec![MachineName::new("shop").expect("name")],
+            current: true,
+        };
+        let recipe = RecipeView {
+            name: RecipeName::new("claude-code").expect("name"),
+            description: "Claude Code".into(),
+            profile: ProfileName::new("claude").expect("name"),
+            command: vec!["claude".into()],
+        };
+        let profile = ProfileView {
+            name: ProfileName::new("local-qwen").expect("name"),
+            recipe: Some("qwen-code".into()),
+            labels: vec!["self-hosted".into()],
+            built_in: false,
+        };
+        let all = [
+            history(&[snapshot], now(), &zone, &style),
+            images(&[image], now(), &style),
+            recipes(&[recipe], &style),
+            profiles(&[profile], &style),
+        ];
+        insta::assert_snapshot!("lists", all.join("\n"));
+    }
+
+    #[test]
+    fn findings_worst_first() {
+        let finding = |check: &str, verdict, cure: Option<&str>| Finding {
+            check: check.into(),
+            verdict,
+            message: "what was found".into(),
+            cure: cure.map(Into::into),
+        };
+        let all = [
+            finding("qemu", Verdict::Good, None),
+            finding("kvm", Verdict::Weak, Some("modprobe kvm")),
+            finding("vault", Verdict::Bad, Some("ringfence backup check")),
+            finding("network", Verdict::Skipped, None),
+        ];
+        insta::assert_snapshot!("findings", findings(&all, &Style::plain()));
+        let bad = CheckView { snapshots: 3, problems: vec!["pack 12 is damaged\x07".into()] };
+        insta::assert_snapshot!("check", check(&bad, &Style::plain()));
+    }
+}

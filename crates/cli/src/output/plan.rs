@@ -1,0 +1,120 @@
+//! What a restore or an undo will do, shown before it is done. Pure.
+
+use ringfence_model::bytes::{BytePath, visible};
+use ringfence_model::history::PlanView;
+
+use super::style::{Paint, Style};
+use super::words;
+
+/// Paths shown of each kind without `-v`.
+const SHOWN: usize = 5;
+
+/// The plan: counts first, then the first paths of each kind (all with `full`).
+#[must_use]
+pub fn render(plan: &PlanView, full: bool, style: &Style) -> String {
+    let target = style.path(std::path::Path::new(&plan.target));
+    let mut out = format!("Putting {target} back to snapshot {}:\n", words::short(&plan.snapshot));
+    if plan.is_empty() {
+        out.push_str("  nothing differs\n");
+    }
+    let kinds = [
+        ("create", Paint::Good, &plan.create),
+        ("replace", Paint::Weak, &plan.replace),
+        ("delete", Paint::Bad, &plan.delete),
+        ("set mode or times of", Paint::Faint, &plan.metadata),
+        (
+            "leave alone, because the host changed them meanwhile (--all takes them too):",
+            Paint::Bad,
+            &plan.conflicts,
+        ),
+    ];
+    for (verb, paint, paths) in kinds {
+        if paths.is_empty() {
+            continue;
+        }
+        let size = if verb == "create" && plan.bytes > 0 {
+            format!(", {} to write in all", words::size(plan.bytes))
+        } else {
+            String::new()
+        };
+        let count = words::count(paths.len() as u64, "path");
+        out.push_str(&format!("  {} {count}{size}\n", style.paint(paint, verb)));
+        push_paths(&mut out, paths, full);
+    }
+    for note in &plan.notes {
+        out.push_str(&format!("  note: {}\n", visible(note)));
+    }
+    out
+}
+
+fn push_paths(out: &mut String, paths: &[BytePath], full: bool) {
+    let shown = if full { paths.len() } else { SHOWN.min(paths.len()) };
+    for path in &paths[..shown] {
+        out.push_str(&format!("    {}\n", visible(&path.path)));
+    }
+    if shown < paths.len() {
+        let rest = words::number((paths.len() - shown) as u64);
+        out.push_str(&format!("    … and {rest} more (-v shows all)\n"));
+    }
+}
+
+/// What was done, and how to take it back.
+#[must_use]
+pub fn done(plan: &PlanView, style: &Style) -> String {
+    let target = std::path::Path::new(&plan.target);
+    let mut out = format!(
+        "Done: {} created, {} replaced, {} deleted in {}.",
+        words::number(plan.create.len() as u64),
+        words::number(plan.replace.len() as u64),
+        words::number(plan.delete.len() as u64),
+        style.path(target)
+    );
+    if !plan.conflicts.is_empty() {
+        out.push_str(&format!(
+            " {} left alone, because the host changed them meanwhile (--all takes them too).",
+            words::count(plan.conflicts.len() as u64, "path")
+        ));
+    }
+    if let Some(before) = &plan.before {
+        out.push_str(&format!(
+            " To take this back: ringfence restore --folder {} --at {}",
+            style.argument(target),
+            words::short(before)
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> PlanView {
+        let paths = |names: &[&str]| {
+            names.iter().map(|name| BytePath::from_bytes(name.as_bytes())).collect::<Vec<_>>()
+        };
+        PlanView {
+            snapshot: "0123456789abcdef".into(),
+            target: "/home/ann/code/shop".into(),
+            create: paths(&["a", "b", "c", "d", "e", "f", "evil\x1b[2J"]),
+            replace: paths(&["src/main.rs"]),
+            delete: paths(&["node_modules/.x"]),
+            metadata: paths(&["run.sh"]),
+            conflicts: paths(&["notes.md"]),
+            bytes: 5 * 1024 * 1024,
+            notes: vec!["what the host changed while the session ran cannot be told apart".into()],
+            applied: false,
+            before: Some("fedcba9876543210".into()),
+        }
+    }
+
+    #[test]
+    fn a_plan_before_and_after() {
+        let style = Style { home: Some("/home/ann".into()), ..Style::plain() };
+        insta::assert_snapshot!("plan_short", render(&sample(), false, &style));
+        assert!(render(&sample(), true, &style).contains("evil\\u{1b}[2J"));
+        insta::assert_snapshot!("plan_done", done(&sample(), &style));
+        let nothing = PlanView { target: "/home/ann/code/shop".into(), ..PlanView::default() };
+        assert!(render(&nothing, false, &style).contains("nothing differs"));
+    }
+}

@@ -1,0 +1,10 @@
+//! The command line from outside: its words, its exit codes, its talk with a daemon.
+
+mod client;
+mod help;
+mod plans;
+mod runs;
+mod start;
+mod support;
+mod tables;
+mod usage;

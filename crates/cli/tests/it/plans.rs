@@ -1,0 +1,104 @@
+//! Restore and undo: shown, asked, done; never done without a yes.
+
+use serde_json::{Value, json};
+
+use crate::support::{Home, Reply};
+
+fn plan(applied: bool) -> Value {
+    json!({
+        "snapshot": "0123456789abcdef", "target": "/x/shop",
+        "create": [{ "path": "lost.txt" }, { "path": "evil\u{1b}[2J" }],
+        "replace": [], "delete": [{ "path": "new.txt" }], "metadata": [], "conflicts": [],
+        "bytes": 12, "applied": applied, "before": applied.then_some("fedcba9876543210"),
+    })
+}
+
+/// The server answers every request with the same line; what it is asked is looked at.
+fn answers(plan: Value) -> Reply {
+    Reply::Stream(vec![json!({ "progress": { "what": "comparing" } }), json!({ "done": plan })])
+}
+
+#[test]
+fn nothing_is_done_without_a_yes() {
+    let home = Home::new();
+    let server = home.serve(&[
+        ("POST /v1/undo", answers(plan(false))),
+        ("POST /v1/restore", answers(plan(false))),
+    ]);
+    for command in ["undo", "restore"] {
+        let ran = home.run(&[command]).expect(4);
+        assert!(ran.stderr.contains("create 2 paths"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("evil\\u{1b}[2J"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("next: ringfence {command} --yes")), "{}", ran.stderr);
+        let bodies = server.bodies(&format!("POST /v1/{command}"));
+        assert_eq!(bodies.len(), 1, "{bodies:?}");
+        assert_eq!(bodies[0]["dry_run"], true);
+    }
+}
+
+#[test]
+fn a_yes_does_what_was_shown() {
+    let home = Home::new();
+    let server = home.serve(&[
+        ("POST /v1/undo", answers(plan(true))),
+        ("POST /v1/restore", answers(plan(true))),
+    ]);
+    let ran = home.run(&["undo", "--yes", "--all"]).expect(0);
+    assert!(
+        ran.stderr.contains("ringfence restore --folder /x/shop --at fedcba98"),
+        "{}",
+        ran.stderr
+    );
+    let bodies = server.bodies("POST /v1/undo");
+    assert_eq!(bodies.iter().map(|b| b["dry_run"].clone()).collect::<Vec<_>>(), [true, false]);
+    assert!(bodies.iter().all(|body| body["all"] == true));
+    home.run(&["restore", "--at", "latest", "--yes"]).expect(0);
+    let bodies = server.bodies("POST /v1/restore");
+    assert_eq!(bodies[0]["at"], "latest");
+    assert_eq!(bodies[1]["at"], "0123456789abcdef", "the snapshot that was shown");
+}
+
+#[test]
+fn a_dry_run_and_json_print_the_plan() {
+    let home = Home::new();
+    let server = home.serve(&[("POST /v1/undo", answers(plan(false)))]);
+    let ran = home.run(&["undo", "--dry-run"]).expect(0);
+    assert!(ran.stdout.contains("delete 1 path"), "{}", ran.stdout);
+    assert_eq!(ran.stderr, "");
+    let ran = home.run(&["undo", "--dry-run", "--json"]).expect(0);
+    let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((value["schema"].clone(), value["applied"].clone()), (json!(1), json!(false)));
+    assert!(server.bodies("POST /v1/undo").iter().all(|body| body["dry_run"] == true));
+}
+
+#[test]
+fn paths_and_states_are_sent_as_the_api_wants_them() {
+    let home = Home::new();
+    let root = home.path("work");
+    let server = home.serve(&[
+        ("POST /v1/restore", answers(plan(false))),
+        (
+            "GET /v1/folders/lookup",
+            Reply::Json(
+                200,
+                json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" }),
+            ),
+        ),
+        (
+            "GET /v1/sessions/s-1",
+            Reply::Json(
+                200,
+                json!({ "id": "s-1", "profile": "claude", "machine": "m", "folder": null, "folder_path": null,
+                    "command": [], "state": "ended", "started": "2026-11-23T13:00:00Z", "ended": null,
+                    "exit": null, "opening_snapshot": "abcd1234", "closing_snapshot": null }),
+            ),
+        ),
+    ]);
+    let at = "before session s-1";
+    home.run(&["restore", "--dry-run", "--at", at, "src/gone.rs", "./README"]).expect(0);
+    let body = server.bodies("POST /v1/restore").remove(0);
+    assert_eq!(body["at"], "abcd1234");
+    assert_eq!(body["paths"], json!([{ "path": "src/gone.rs" }, { "path": "README" }]));
+    let ran = home.run(&["restore", "--dry-run", "../outside"]).expect(2);
+    assert!(ran.stderr.contains("lies outside of"), "{}", ran.stderr);
+}

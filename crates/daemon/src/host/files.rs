@@ -1,0 +1,112 @@
+//! Files of ours: written so that a crash leaves the old or the new content, never half.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Largest state file that is read; ours are a few KiB.
+const MAX_RECORD: u64 = 16 * 1024 * 1024;
+
+/// Makes a directory and its missing parents with mode 0700.
+///
+/// # Errors
+/// Any error of the file system but that it exists.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file by temporary file, fsync, rename and fsync of the directory.
+///
+/// # Errors
+/// Any error of the file system; the old content then stays.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let directory = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
+    private_directory(directory)?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        .tempfile_in(directory)?;
+    temporary.write_all(content)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+/// Writes a record as JSON, 0600.
+///
+/// # Errors
+/// As [`replace`].
+pub fn write_record<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
+    text.push(b'\n');
+    replace(path, &text, 0o600)
+}
+
+/// Reads a record; `None` when the file does not exist.
+///
+/// # Errors
+/// Any error of the file system; [`io::ErrorKind::InvalidData`] when it is not such a record.
+pub fn read_record<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_RECORD).read_to_end(&mut text)?;
+    serde_json::from_slice(&text).map(Some).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+    })
+}
+
+/// Opens a log for appending, 0600; a log over `limit` bytes is first moved aside to `.1`.
+///
+/// # Errors
+/// Any error of the file system.
+pub fn open_log(path: &Path, limit: u64) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        private_directory(directory)?;
+    }
+    if fs::metadata(path).is_ok_and(|facts| facts.len() > limit) {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".1");
+        fs::rename(path, aside)?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Removes a file; that it is missing is no error.
+///
+/// # Errors
+/// Any other error of the file system.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn records_are_private_and_whole() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("a/b.json");
+        assert_eq!(read_record::<Vec<u8>>(&path).expect("reads"), None);
+        write_record(&path, &vec![1u8, 2]).expect("writes");
+        assert_eq!(read_record(&path).expect("reads"), Some(vec![1u8, 2]));
+        let mode = fs::metadata(&path).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().expect("parent")).expect("lists").count(), 1);
+        fs::write(&path, b"{").expect("writes");
+        let error = read_record::<Vec<u8>>(&path).expect_err("not a record");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

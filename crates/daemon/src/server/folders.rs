@@ -1,0 +1,57 @@
+//! Folders, profiles and the configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::response::{Json, Response};
+use axum::routing::{get, post};
+use ringfence_model::api::{FolderLookup, FolderRequest, FolderSetRequest, ConfigView};
+use ringfence_model::status::{FolderStatus, ProfileView};
+
+use super::{Answer, App, stream_of};
+use crate::supervisor::Daemon;
+
+pub(super) fn routes() -> Router<Arc<Daemon>> {
+    Router::new()
+        .route("/v1/folders", get(list).post(add).delete(remove))
+        .route("/v1/folders/lookup", get(lookup))
+        .route("/v1/folders/set", post(set))
+        .route("/v1/profiles", get(profiles))
+        .route("/v1/config", get(config))
+        .route("/v1/config/check", post(check))
+}
+
+async fn list(State(daemon): App) -> Answer<Vec<FolderStatus>> {
+    Ok(Json(daemon.status().await?.folders))
+}
+
+async fn lookup(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<FolderLookup> {
+    Ok(Json(daemon.lookup(&request.path)?))
+}
+
+async fn add(State(daemon): App, Json(request): Json<FolderRequest>) -> Response {
+    stream_of(move |report| async move { daemon.add_folder(&request.path, &report).await })
+}
+
+async fn remove(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<PathBuf> {
+    Ok(Json(daemon.unregister(&request.path)?.path))
+}
+
+async fn set(State(daemon): App, Json(request): Json<FolderSetRequest>) -> Answer<FolderStatus> {
+    Ok(Json(daemon.set_folder(&request).await?))
+}
+
+async fn profiles(State(daemon): App) -> Answer<Vec<ProfileView>> {
+    Ok(Json(daemon.profile_views()?))
+}
+
+async fn config(State(daemon): App) -> Answer<ConfigView> {
+    Ok(Json(ConfigView { text: daemon.resolved_config()? }))
+}
+
+async fn check(State(daemon): App) -> Answer<PathBuf> {
+    daemon.config.current()?;
+    Ok(Json(daemon.config.path().to_owned()))
+}

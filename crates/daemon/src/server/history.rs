@@ -1,0 +1,79 @@
+//! Snapshots, differences, restores: what the vaults can tell and do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::response::{Json, Response};
+use axum::routing::{get, post};
+use ringfence_model::api::{
+    BackupKeyView, BackupSetRequest, CheckRequest, DiffRequest, BackupNowRequest, HistoryQuery, RestoreRequest,
+    UndoRequest,
+};
+use ringfence_model::history::{DiffView, SnapshotView};
+use ringfence_model::status::FolderStatus;
+use serde::Deserialize;
+
+use super::{Answer, App, Failure, stream_of};
+use crate::supervisor::Daemon;
+
+/// `GET /v1/show`: one file of one state.
+#[derive(Debug, Deserialize)]
+pub struct ShowQuery {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Which state.
+    pub snapshot: String,
+    /// The path below the folder's root, exact bytes.
+    pub path_b64: String,
+}
+
+pub(super) fn routes() -> Router<Arc<Daemon>> {
+    Router::new()
+        .route("/v1/history", get(history))
+        .route("/v1/diff", post(diff))
+        .route("/v1/show", get(show))
+        .route("/v1/restore", post(restore))
+        .route("/v1/undo", post(undo))
+        .route("/v1/backup/now", post(backup_now))
+        .route("/v1/backup/check", post(check))
+        .route("/v1/backup/key", get(key))
+        .route("/v1/backup/set", post(set))
+}
+
+async fn history(State(daemon): App, Query(query): Query<HistoryQuery>) -> Answer<Vec<SnapshotView>> {
+    Ok(Json(daemon.history(query).await?))
+}
+
+async fn diff(State(daemon): App, Json(request): Json<DiffRequest>) -> Answer<DiffView> {
+    Ok(Json(daemon.diff(request).await?))
+}
+
+async fn show(State(daemon): App, Query(query): Query<ShowQuery>) -> Result<axum::body::Body, Failure> {
+    Ok(daemon.show(query).await?)
+}
+
+async fn restore(State(daemon): App, Json(request): Json<RestoreRequest>) -> Response {
+    stream_of(move |report| async move { daemon.restore(request, &report).await })
+}
+
+async fn undo(State(daemon): App, Json(request): Json<UndoRequest>) -> Response {
+    stream_of(move |report| async move { daemon.undo(request, &report).await })
+}
+
+async fn backup_now(State(daemon): App, Json(request): Json<BackupNowRequest>) -> Response {
+    stream_of(move |report| async move { daemon.backup_now(&request.folder, &report).await })
+}
+
+async fn check(State(daemon): App, Json(request): Json<CheckRequest>) -> Response {
+    stream_of(move |report| async move { daemon.check(request, &report).await })
+}
+
+async fn key(State(daemon): App, Query(query): Query<BackupNowRequest>) -> Answer<BackupKeyView> {
+    Ok(Json(daemon.backup_key(&query.folder)?))
+}
+
+async fn set(State(daemon): App, Json(request): Json<BackupSetRequest>) -> Answer<FolderStatus> {
+    Ok(Json(daemon.backup_set(&request).await?))
+}

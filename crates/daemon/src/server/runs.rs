@@ -1,0 +1,59 @@
+//! Runs and sessions.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{Json, Response};
+use axum::routing::{get, post};
+use ringfence_model::api::RunRequest;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::name::SessionId;
+use ringfence_model::session::Session;
+use std::sync::Arc;
+
+use super::{Answer, App, Failure, stream_of};
+use crate::supervisor::Daemon;
+
+pub(super) fn routes() -> Router<Arc<Daemon>> {
+    Router::new()
+        .route("/v1/run", post(run))
+        .route("/v1/sessions", get(list))
+        .route("/v1/sessions/{id}", get(show))
+        .route("/v1/sessions/{id}/close", post(close))
+        .route("/v1/sessions/{id}/stop", post(stop))
+        .route("/v1/sessions/{id}/logs", get(logs))
+}
+
+async fn run(State(daemon): App, Json(request): Json<RunRequest>) -> Response {
+    stream_of(move |report| async move { daemon.run(request, report).await })
+}
+
+async fn close(State(daemon): App, Path(id): Path<SessionId>) -> Response {
+    stream_of(move |report| async move { daemon.close(&id, &report).await })
+}
+
+async fn list(State(daemon): App) -> Answer<Vec<Session>> {
+    Ok(Json(daemon.sessions()?))
+}
+
+async fn show(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Session> {
+    Ok(Json(find(&daemon, &id)?))
+}
+
+async fn stop(State(daemon): App, Path(id): Path<SessionId>) -> Response {
+    stream_of(move |report| async move {
+        daemon.stop_session(&id).await?;
+        daemon.close(&id, &report).await
+    })
+}
+
+async fn logs(State(daemon): App, Path(id): Path<SessionId>) -> Result<Vec<u8>, Failure> {
+    find(&daemon, &id)?;
+    Ok(daemon.session_log(&id)?)
+}
+
+fn find(daemon: &Daemon, id: &SessionId) -> Result<Session, ApiError> {
+    let found = daemon.sessions()?.into_iter().find(|session| session.id == *id);
+    found.ok_or_else(|| {
+        ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+    })
+}

@@ -1,0 +1,277 @@
+//! The way out of a session: its processes are gone, the guest's cache is flushed, the share
+//! turns read-only, the closing snapshot is taken, the share answers nothing.
+//!
+//! Every session has one watcher. It takes the snapshots while the session works and closes
+//! it at the end; a restarted daemon starts the watchers again.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use ringfence_model::api::RunSummary;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::folder::{Access, Folder};
+use ringfence_model::history::{ChangeKind, SnapshotKind};
+use ringfence_model::name::{FolderId, MachineName, SessionId};
+use ringfence_model::session::{Exit, Session, SessionState};
+use ringfence_model::status::ShareMode;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::report::Report;
+use super::{Daemon, failed, folders, host_runs};
+use crate::host::clock;
+use crate::host::process::ProcessId;
+use crate::session::record;
+
+/// Pause between two looks at a folder in which a session works.
+const PERIOD: Duration = Duration::from_secs(30);
+/// Pause between two looks for the end of a session's command.
+const LOOK: Duration = Duration::from_millis(50);
+/// Pause before a failed snapshot is tried again while the share is held.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    /// Watches a session until it is closed. One watcher a session, however often called.
+    pub(super) fn watch(self: &Arc<Self>, id: &SessionId) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.contains_key(id) {
+            return;
+        }
+        let (sender, receiver) = watch::channel(None);
+        watched.insert(id.clone(), receiver);
+        drop(watched);
+        let (daemon, id) = (Arc::clone(self), id.clone());
+        tokio::spawn(async move {
+            let closed = daemon.follow(&id).await;
+            if let Err(error) = &closed {
+                tracing::error!(%id, %error, "a session could not be closed properly");
+            }
+            // Nobody may have waited.
+            let _ = sender.send(Some(closed));
+        });
+    }
+
+    /// Waits until a session is over and closed.
+    ///
+    /// # Errors
+    /// When there is no such session or it could not be closed properly.
+    pub async fn close(self: &Arc<Self>, id: &SessionId, report: &Report) -> Result<RunSummary, ApiError> {
+        let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+        })?;
+        if session.state.is_final() && self.watched_session(id).is_none() {
+            return self.summary(session).await;
+        }
+        self.watch(id);
+        report.progress("closing snapshot", None);
+        let Some(mut receiver) = self.watched_session(id) else { return self.summary(session).await };
+        let closed = receiver.wait_for(Option::is_some).await.map(|closed| closed.clone());
+        match closed {
+            Ok(Some(outcome)) => outcome,
+            _ => Err(ApiError::new(ErrorKind::Daemon, "the daemon ended before the session was closed")
+                .hint(format!("ringfence session show {id}"))),
+        }
+    }
+
+    /// Ends a session's processes. Closing follows by itself.
+    ///
+    /// # Errors
+    /// When the session cannot be found.
+    pub async fn stop_session(self: &Arc<Self>, id: &SessionId) -> Result<(), ApiError> {
+        let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+        })?;
+        if !session.state.is_final()
+            && let Some(process) = self.process_of(id)
+        {
+            process.end(Duration::from_secs(10)).await;
+        }
+        Ok(())
+    }
+
+    /// All sessions, newest first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn sessions(&self) -> Result<Vec<Session>, ApiError> {
+        let mut sessions = self.store.sessions().map_err(failed)?;
+        sessions.reverse();
+        Ok(sessions)
+    }
+
+    /// What a session wrote to its terminal, as far as it is kept.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn session_log(&self, id: &SessionId) -> Result<Vec<u8>, ApiError> {
+        record::output(&self.layout.session(id)).map_err(failed)
+    }
+
+    async fn follow(self: &Arc<Self>, id: &SessionId) -> Result<RunSummary, ApiError> {
+        let Some(session) = self.store.session(id).map_err(failed)? else {
+            return Err(ApiError::new(ErrorKind::Failed, format!("there is no session {id}")));
+        };
+        let folder = self.folder_by_id(session.folder.as_ref())?;
+        if let Some(process) = self.process_of(id) {
+            let gone = self.command_over(id, process);
+            tokio::pin!(gone);
+            // Only a session that may write has anything to protect while it works.
+            let writable = folder.as_ref().filter(|folder| self.access(folder) == Access::Rw);
+            match writable.filter(|_| session.opening_snapshot.is_some()) {
+                Some(folder) => {
+                    tokio::select! {
+                        () = &mut gone => {}
+                        () = self.protect(&session, folder) => {}
+                    }
+                }
+                None => gone.await,
+            }
+        }
+        self.finish(session, folder).await
+    }
+
+    /// Returns when a session's command is over: its process may still be delivering output.
+    async fn command_over(&self, id: &SessionId, process: ProcessId) {
+        let directory = self.layout.session(id);
+        let mut look = tokio::time::interval(LOOK);
+        let gone = process.gone();
+        tokio::pin!(gone);
+        loop {
+            tokio::select! {
+                () = &mut gone => return,
+                _ = look.tick() => {
+                    if matches!(record::exit(&directory), Ok(Some(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Snapshots while a session works. A vault that fails holds the share's writes until
+    /// a snapshot succeeds again: nothing is written that nothing protects.
+    async fn protect(&self, session: &Session, folder: &Folder) {
+        let mut held = false;
+        let mut pause = PERIOD;
+        loop {
+            tokio::time::sleep(pause).await;
+            let begun = Instant::now();
+            let kind = SnapshotKind::Periodic;
+            let outcome = self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await;
+            let mode = match (&outcome, held) {
+                (Err(_), false) => ShareMode::Held,
+                (Ok(_), true) => ShareMode::ReadWrite,
+                _ => {
+                    // A large folder is looked at more seldom: a tenth of one core at most.
+                    pause = if held { RETRY } else { PERIOD.max(begun.elapsed() * 10) };
+                    continue;
+                }
+            };
+            if let Err(error) = &outcome {
+                tracing::error!(session = %session.id, %error, "no snapshot: the share's writes wait");
+            }
+            if self.machines.set_share(&session.machine, &folder.id, mode).await.is_ok() {
+                held = mode == ShareMode::Held;
+            }
+            pause = if held { RETRY } else { PERIOD };
+        }
+    }
+
+    async fn finish(self: &Arc<Self>, mut session: Session, folder: Option<Folder>) -> Result<RunSummary, ApiError> {
+        let ended = record::exit(&self.layout.session(&session.id)).map_err(failed)?;
+        session.exit = Some(ended.as_ref().map_or(Exit::Lost, |ended| ended.exit));
+        session.ended = Some(ended.map_or_else(clock::now, |ended| ended.ended));
+        session.state = SessionState::Closing;
+        self.store.set_session(&session).map_err(failed)?;
+        let closed = match &folder {
+            Some(folder) => self.close_folder(&mut session, folder).await,
+            None => Ok(()),
+        };
+        session.state = match &closed {
+            Ok(()) => SessionState::Ended,
+            Err(error) => SessionState::Failed { reason: error.message.clone() },
+        };
+        self.store.set_session(&session).map_err(failed)?;
+        closed?;
+        self.summary(session).await
+    }
+
+    async fn close_folder(&self, session: &mut Session, folder: &Folder) -> Result<(), ApiError> {
+        let machine = session.machine.clone();
+        // The guest may be dead or lie: what it does not flush in time is lost to it alone.
+        self.machines.sync(&machine, &folder.id).await;
+        let alone = !self.in_use(&machine, &folder.id, &session.id);
+        if alone {
+            self.machines.set_share(&machine, &folder.id, ShareMode::ReadOnly).await?;
+        }
+        let snapshot = if session.opening_snapshot.is_some() {
+            let kind = SnapshotKind::Closing;
+            self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await.map(Some)
+        } else {
+            Ok(None)
+        };
+        if alone {
+            self.machines.set_share(&machine, &folder.id, ShareMode::Closed).await?;
+        }
+        session.closing_snapshot = snapshot?;
+        Ok(())
+    }
+
+    /// The session's own process, while it lives.
+    pub(super) fn process_of(&self, id: &SessionId) -> Option<ProcessId> {
+        // A record that cannot be read names no process; the close then says `lost`.
+        record::process(&self.layout.session(id)).ok().flatten().filter(|process| process.lives())
+    }
+
+    /// Whether any session that is not over has this folder in this machine.
+    pub(super) fn any_session(&self, machine: &MachineName, folder: &FolderId) -> bool {
+        self.store.sessions().map_or(true, |sessions| {
+            sessions.iter().any(|session| {
+                session.machine == *machine && session.folder.as_ref() == Some(folder) && !session.state.is_final()
+            })
+        })
+    }
+
+    /// Whether another session that is not over has this folder in this machine.
+    pub(super) fn in_use(&self, machine: &MachineName, folder: &FolderId, but: &SessionId) -> bool {
+        // An unreadable record counts as a session at work: nothing is closed under it.
+        self.store.sessions().map_or(true, |sessions| {
+            sessions.iter().any(|session| {
+                session.id != *but
+                    && session.machine == *machine
+                    && session.folder.as_ref() == Some(folder)
+                    && matches!(session.state, SessionState::Preparing | SessionState::Running)
+            })
+        })
+    }
+
+    pub(super) fn folder_by_id(&self, id: Option<&FolderId>) -> Result<Option<Folder>, ApiError> {
+        let Some(id) = id else { return Ok(None) };
+        Ok(self.store.folders().map_err(failed)?.folders.into_iter().find(|folder| folder.id == *id))
+    }
+
+    pub(super) fn access(&self, folder: &Folder) -> Access {
+        folders::rules_of(&folder.path, &self.config.last_good()).access
+    }
+
+    async fn summary(&self, session: Session) -> Result<RunSummary, ApiError> {
+        let mut summary = RunSummary { session, added: 0, changed: 0, deleted: 0, host_runs: Vec::new() };
+        let folder = self.folder_by_id(summary.session.folder.as_ref())?;
+        let ends = (&summary.session.opening_snapshot, &summary.session.closing_snapshot);
+        let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else { return Ok(summary) };
+        if opening == closing {
+            return Ok(summary);
+        }
+        let changes = self.vaults.diff(&folder, opening, Some(closing)).await?;
+        for change in &changes {
+            match change.change {
+                ChangeKind::Added => summary.added += 1,
+                ChangeKind::Deleted => summary.deleted += 1,
+                ChangeKind::Modified | ChangeKind::TypeChanged => summary.changed += 1,
+                ChangeKind::Metadata => {}
+            }
+        }
+        summary.host_runs = host_runs::find(&changes);
+        Ok(summary)
+    }
+}

@@ -1,0 +1,274 @@
+//! Which folder a directory belongs to, and the registration of new ones.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ringfence_model::admit::RuledFolder;
+use ringfence_model::api::FolderLookup;
+use ringfence_model::config::Config;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::folder::{self, Folder, FolderRules};
+use ringfence_model::name::FolderId;
+use rustix::fs::{Access, access};
+
+use super::Daemon;
+use crate::host::{clock, facts};
+
+/// Places in a home directory that no agent may see: keys, tokens, browser profiles.
+const PRIVATE: [&str; 12] = [
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".kube",
+    ".docker",
+    ".config",
+    ".mozilla",
+    ".thunderbird",
+    ".local/share/keyrings",
+    ".password-store",
+    ".netrc",
+    "snap/firefox",
+];
+
+/// Makes a directory canonical, and says what is wrong with it in words.
+///
+/// # Errors
+/// When it is missing, not a directory, or not readable.
+pub(super) fn canonical(path: &Path) -> Result<PathBuf, ApiError> {
+    let shown = ringfence_model::bytes::visible(&path.to_string_lossy());
+    let refuse = |why: String| ApiError::new(ErrorKind::Failed, format!("{shown} {why}"));
+    let link = fs::symlink_metadata(path).map_err(|error| refuse(format!("cannot be a folder: {error}")))?;
+    if link.is_symlink() {
+        let target = fs::read_link(path).unwrap_or_default();
+        return Err(refuse(format!("is a link to {}", target.display()))
+            .hint(format!("name the directory itself: {}", target.display())));
+    }
+    if !link.is_dir() {
+        return Err(refuse("is not a directory".into())
+            .hint("name the directory that contains it".to_owned()));
+    }
+    if access(path, Access::READ_OK | Access::EXEC_OK).is_err() {
+        return Err(refuse("cannot be read by you, so it could not be backed up".into())
+            .hint(format!("look at its rights: ls -ld {shown}")));
+    }
+    fs::canonicalize(path).map_err(|error| refuse(format!("cannot be resolved: {error}")))
+}
+
+impl Daemon {
+    /// The registered folder with the longest path that contains a canonical directory.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(super) fn folder_of(&self, directory: &Path) -> Result<Option<Folder>, ApiError> {
+        let file = self.store.folders().map_err(super::failed)?;
+        Ok(file
+            .folders
+            .into_iter()
+            .filter(|folder| directory.starts_with(&folder.path))
+            .max_by_key(|folder| folder.path.as_os_str().len()))
+    }
+
+    /// The registered folder of a directory that a person named.
+    ///
+    /// # Errors
+    /// When there is none; the hint says how to make one.
+    pub fn registered(&self, directory: &Path) -> Result<Folder, ApiError> {
+        // A folder that was deleted can still be restored: fall back to the path as given.
+        let place = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+        self.folder_of(&place)?.ok_or_else(|| {
+            ApiError::new(ErrorKind::Failed, format!("{} is in no registered folder", place.display()))
+                .hint(format!("ringfence folder add {}", place.display()))
+        })
+    }
+
+    /// What a run in a directory would use.
+    ///
+    /// # Errors
+    /// When the directory cannot be a folder.
+    pub fn lookup(&self, directory: &Path) -> Result<FolderLookup, ApiError> {
+        let canonical = canonical(directory)?;
+        let registered = self.folder_of(&canonical)?.map(|folder| folder.path);
+        if registered.is_none() {
+            self.may_register(&canonical)?;
+        }
+        Ok(FolderLookup {
+            guest_path: folder::guest_path(registered.as_deref().unwrap_or(&canonical)),
+            registered,
+            canonical,
+            vaults: self.layout.vaults(),
+        })
+    }
+
+    fn may_register(&self, canonical: &Path) -> Result<(), ApiError> {
+        let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
+        let home = fs::canonicalize(&home).unwrap_or(home);
+        let own = self.layout.own();
+        let mut private: Vec<PathBuf> = PRIVATE.iter().map(|name| home.join(name)).collect();
+        private.extend(own.iter().map(|place| {
+            fs::canonicalize(place).unwrap_or_else(|_| place.to_path_buf())
+        }));
+        folder::may_be_folder(canonical, &home, &private).map_err(|error| {
+            ApiError::new(ErrorKind::Refused, error.to_string())
+                .hint("share a project's own directory instead: ringfence folder add ~/code/PROJECT")
+        })
+    }
+
+    /// Registers a directory, or finds it registered. A directory that replaced the
+    /// registered one at the same path takes over its registration and vault.
+    ///
+    /// # Errors
+    /// When it cannot be a folder or the state cannot be written.
+    pub fn register(&self, directory: &Path) -> Result<Folder, ApiError> {
+        let canonical = canonical(directory)?;
+        let _guard = self.folder_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = self.store.folders().map_err(super::failed)?;
+        let facts = fs::metadata(&canonical).map_err(super::failed)?;
+        if let Some(known) = file.folders.iter_mut().find(|folder| folder.path == canonical) {
+            (known.device, known.inode) = (facts.dev(), facts.ino());
+            let known = known.clone();
+            self.store.set_folders(&file).map_err(super::failed)?;
+            return Ok(known);
+        }
+        self.may_register(&canonical)?;
+        for other in &file.folders {
+            let relation = if canonical.starts_with(&other.path) {
+                "lies inside"
+            } else if other.path.starts_with(&canonical) {
+                "contains"
+            } else if (other.device, other.inode) == (facts.dev(), facts.ino()) {
+                "is the same directory as"
+            } else {
+                continue;
+            };
+            return Err(ApiError::new(
+                ErrorKind::Refused,
+                format!("{} {relation} the registered folder {}", canonical.display(), other.path.display()),
+            )
+            .hint(format!("to use the new one instead: ringfence folder remove {}", other.path.display())));
+        }
+        let folder = Folder {
+            id: new_id(&canonical),
+            path: canonical,
+            device: facts.dev(),
+            inode: facts.ino(),
+            registered: clock::now(),
+        };
+        file.folders.push(folder.clone());
+        self.store.set_folders(&file).map_err(super::failed)?;
+        Ok(folder)
+    }
+
+    /// Ends the protection of a folder; its vault and key stay.
+    ///
+    /// # Errors
+    /// When a session still uses it or the state cannot be written.
+    pub fn unregister(&self, directory: &Path) -> Result<Folder, ApiError> {
+        let folder = self.registered(directory)?;
+        if folder.path != fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()) {
+            return Err(ApiError::new(
+                ErrorKind::Failed,
+                format!("{} is not registered itself; {} is", directory.display(), folder.path.display()),
+            ));
+        }
+        let sessions = self.store.sessions().map_err(super::failed)?;
+        if let Some(session) = sessions
+            .iter()
+            .find(|session| session.folder.as_ref() == Some(&folder.id) && !session.state.is_final())
+        {
+            return Err(ApiError::new(
+                ErrorKind::Failed,
+                format!("session {} is at work in {}", session.id, folder.path.display()),
+            )
+            .hint(format!("ringfence session stop {}", session.id)));
+        }
+        let _guard = self.folder_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = self.store.folders().map_err(super::failed)?;
+        file.folders.retain(|other| other.id != folder.id);
+        self.store.set_folders(&file).map_err(super::failed)?;
+        Ok(folder)
+    }
+
+    /// That a registered folder is still the directory that was registered.
+    ///
+    /// # Errors
+    /// When it is gone or another directory has its name.
+    pub(super) fn same_directory(&self, folder: &Folder) -> Result<(), ApiError> {
+        let path = folder.path.display();
+        let facts = fs::symlink_metadata(&folder.path).map_err(|error| {
+            ApiError::new(ErrorKind::Failed, format!("{path} cannot be read: {error}"))
+                .hint(format!("its vault is kept; get it back: ringfence restore --at latest --to DIR --folder {path}"))
+        })?;
+        if !facts.is_dir() || (facts.dev(), facts.ino()) != (folder.device, folder.inode) {
+            return Err(ApiError::new(
+                ErrorKind::Refused,
+                format!("{path} is not the directory that was registered: another one has its name now"),
+            )
+            .hint(format!("if that is right: ringfence folder add {path}")));
+        }
+        Ok(())
+    }
+}
+
+/// Every registered folder with its rules in force.
+pub(super) fn ruled(folders: &[Folder], config: &Config) -> Vec<RuledFolder> {
+    folders
+        .iter()
+        .map(|folder| RuledFolder { id: folder.id.clone(), rules: rules_of(&folder.path, config) })
+        .collect()
+}
+
+/// The rules of one folder.
+pub(super) fn rules_of(path: &Path, config: &Config) -> FolderRules {
+    config
+        .folders
+        .iter()
+        .find(|rules| fs::canonicalize(&rules.path).unwrap_or_else(|_| rules.path.clone()) == path)
+        .map_or_else(|| FolderRules::unspoken(path), |rules| FolderRules { path: path.to_owned(), ..rules.clone() })
+}
+
+/// A readable and unique id: the directory's name and eight random digits.
+fn new_id(path: &Path) -> FolderId {
+    let name = slug(path, 24);
+    let mut random = [0u8; 4];
+    // The operating system's generator cannot fail once the system is up.
+    let _ = getrandom::fill(&mut random);
+    FolderId::new(format!("{name}-{:08x}", u32::from_be_bytes(random)))
+        .unwrap_or_else(|_| unreachable!("a slug and digits are a name"))
+}
+
+/// A directory's name in the letters that a name may have.
+pub(super) fn slug(path: &Path, max: usize) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let mut slug = String::new();
+    for c in name.chars() {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+        if slug.len() >= max {
+            break;
+        }
+    }
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "folder".to_owned() } else { slug.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_names() {
+        for (path, expected) in [
+            ("/a/My Shop!", "my-shop"),
+            ("/a/---", "folder"),
+            ("/a/Größe", "gr-e"),
+            ("/a/averyveryverylongname", "averyveryv"),
+        ] {
+            assert_eq!(slug(Path::new(path), 10), expected);
+            assert!(FolderId::new(new_id(Path::new(path)).as_str()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A machine's shares: plugged closed, opened for sessions, closed between them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::folder::{self, Access, Folder};
+use ringfence_model::name::{FolderId, MachineName};
+use ringfence_model::status::ShareMode;
+
+use super::{Live, Machines, failed, machine_error};
+use crate::guest::GuestError;
+use crate::shares::{self, ShareSockets, ShareUids};
+use crate::store::ShareRuntime;
+use crate::supervisor::restore::Held;
+
+/// How long a guest may take to write back what it holds of a folder.
+const WRITE_BACK: Duration = Duration::from_secs(10);
+
+impl Machines {
+    /// Makes a folder visible inside, read-only so far; its path inside.
+    ///
+    /// # Errors
+    /// When the share does not come up or the guest does not mount it.
+    pub(in crate::supervisor) async fn attach(
+        &self,
+        name: &MachineName,
+        folder: &Folder,
+        access: Access,
+    ) -> Result<PathBuf, ApiError> {
+        let cell = self.cell(name);
+        let _work = cell.work.lock().await;
+        let Some(live) = cell.live() else {
+            return Err(ApiError::new(ErrorKind::Engine, format!("machine {name} stopped meanwhile"))
+                .hint(format!("ringfence machine logs {name}")));
+        };
+        if let Some(known) = self.shares_of(name).get(&folder.id)
+            && known.process.lives()
+            && known.access == access
+        {
+            let control = self.share_sockets(name, known).control;
+            // A session may be at work in it: then it is open already, and stays so.
+            if shares::get(&control).await.is_ok_and(|mode| mode == ShareMode::Closed) {
+                shares::set(&control, ShareMode::ReadOnly).await.map_err(|error| machine_error(name, error))?;
+            }
+            return Ok(known.guest_path.clone());
+        }
+        cell.wait_for("the folder");
+        let attached = self.plug(name, folder, access, &live).await;
+        cell.seen().waiting_for = None;
+        attached
+    }
+
+    async fn plug(
+        &self,
+        name: &MachineName,
+        folder: &Folder,
+        access: Access,
+        live: &Live,
+    ) -> Result<PathBuf, ApiError> {
+        let engine = |error| machine_error(name, error);
+        let mut runtime = self.store.runtime(name).map_err(failed)?;
+        if let Some(dead) = runtime.shares.remove(&folder.id) {
+            // Its process died: the guest must let go of the device before a new one comes.
+            let _ = self.unmount(live, &dead).await;
+            live.qemu.unplug(&dead.tag).await.map_err(engine)?;
+        }
+        let slot = (0..u32::from(crate::engine::qemu::argv::SLOTS))
+            .find(|slot| !runtime.shares.values().any(|share| share.device == format!("s{slot}")))
+            .ok_or_else(|| {
+                ApiError::new(ErrorKind::Engine, format!("machine {name} has no room for another folder"))
+                    .hint(format!("ringfence machine restart {name}"))
+            })?;
+        let device = format!("s{slot}");
+        let machine = self.record(name)?;
+        let uids = self.uids(&machine).map(|uids| ShareUids { share: uids.share(slot), qemu: uids.qemu() });
+        let sockets = ShareSockets::of(&self.sockets(name), &device);
+        let log = self.layout.machine(name).join(format!("share-{}.log", folder.id));
+        let process = shares::start(folder, access, &device, &sockets, uids, &log).await.map_err(|error| {
+            machine_error(name, error).hint("what this host lacks: ringfence doctor")
+        })?;
+        let share = ShareRuntime {
+            process,
+            tag: device.clone(),
+            device,
+            guest_path: folder::guest_path(&folder.path),
+            access,
+        };
+        // Written down before it is plugged: a daemon that dies now leaves no unknown process.
+        runtime.shares.insert(folder.id.clone(), share.clone());
+        self.store.set_runtime(name, &runtime).map_err(failed)?;
+        live.qemu.plug(&share.tag, &sockets.vhost).await.map_err(engine)?;
+        shares::set(&sockets.control, ShareMode::ReadOnly).await.map_err(|error| machine_error(name, error))?;
+        let Some(ready) = &live.ready else {
+            return Err(ApiError::new(ErrorKind::Engine, format!("machine {name} does not answer yet")));
+        };
+        let mounted = ready.guest.mount(&share.tag, &share.guest_path, access == Access::Ro).await;
+        mounted.map_err(|error| machine_error(name, error))?;
+        Ok(share.guest_path)
+    }
+
+    /// Switches how a share answers. A share that does not exist answers nothing already.
+    ///
+    /// # Errors
+    /// When the share lives and does not obey; it is then ended, which answers nothing too.
+    pub(in crate::supervisor) async fn set_share(
+        &self,
+        name: &MachineName,
+        folder: &FolderId,
+        mode: ShareMode,
+    ) -> Result<(), ApiError> {
+        let shares = self.shares_of(name);
+        let Some(share) = shares.get(folder).filter(|share| share.process.lives()) else {
+            return if matches!(mode, ShareMode::ReadWrite | ShareMode::Held) {
+                Err(ApiError::new(ErrorKind::Engine, format!("the share in machine {name} has ended")))
+            } else {
+                Ok(())
+            };
+        };
+        let control = self.share_sockets(name, share).control;
+        if let Err(error) = shares::set(&control, mode).await {
+            if matches!(mode, ShareMode::Closed | ShareMode::ReadOnly) {
+                // What cannot be closed is ended: an agent must not write after its session.
+                tracing::error!(%name, %error, "a share does not obey; ending it");
+                share.process.kill().await;
+                return Ok(());
+            }
+            return Err(machine_error(name, error));
+        }
+        Ok(())
+    }
+
+    /// Holds every open share of a folder; how each answered before.
+    ///
+    /// # Errors
+    /// When one does not obey: then none is held.
+    pub(in crate::supervisor) async fn hold(&self, folder: &FolderId) -> Result<Held, ApiError> {
+        let mut held = Held::new();
+        for machine in self.store.machines().map_err(failed)? {
+            let shares = self.shares_of(&machine.name);
+            let Some(share) = shares.get(folder).filter(|share| share.process.lives()) else { continue };
+            let control = self.share_sockets(&machine.name, share).control;
+            let before = shares::get(&control).await.map_err(|error| machine_error(&machine.name, error))?;
+            if before == ShareMode::Closed {
+                continue;
+            }
+            if let Err(error) = shares::set(&control, ShareMode::Held).await {
+                for (name, mode) in held {
+                    let _ = self.set_share(&name, folder, mode).await;
+                }
+                return Err(machine_error(&machine.name, error));
+            }
+            held.push((machine.name, before));
+        }
+        Ok(held)
+    }
+
+    /// Asks the guest to write back what it holds of a folder. Best effort, with a deadline.
+    pub(in crate::supervisor) async fn sync(&self, name: &MachineName, folder: &FolderId) {
+        let Some(share) = self.shares_of(name).remove(folder) else { return };
+        let Some(ready) = self.cell(name).live().and_then(|live| live.ready) else { return };
+        match ready.guest.sync(&share.guest_path, WRITE_BACK).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(%name, "the guest did not write back in time"),
+            Err(error) => tracing::warn!(%name, %error, "the guest was not asked to write back"),
+        }
+    }
+
+    /// Closes every share of a machine: it answers nothing.
+    pub(super) async fn close_all(&self, name: &MachineName) {
+        for folder in self.shares_of(name).into_keys() {
+            if let Err(error) = self.set_share(name, &folder, ShareMode::Closed).await {
+                tracing::warn!(%name, %error, "a share could not be closed");
+            }
+        }
+    }
+
+    /// Closes shares that no session uses: what a daemon that died may have left open.
+    pub(in crate::supervisor) async fn close_unused(&self, used: impl Fn(&MachineName, &FolderId) -> bool) {
+        for machine in self.store.machines().unwrap_or_default() {
+            for folder in self.shares_of(&machine.name).into_keys() {
+                if !used(&machine.name, &folder)
+                    && let Err(error) = self.set_share(&machine.name, &folder, ShareMode::Closed).await
+                {
+                    tracing::warn!(name = %machine.name, %error, "a share could not be closed");
+                }
+            }
+        }
+    }
+
+    /// Unmounts and unplugs every share of a machine.
+    pub(super) async fn detach_all(&self, name: &MachineName, live: &Live) -> Result<(), ApiError> {
+        let mut runtime = self.store.runtime(name).map_err(failed)?;
+        for (folder, share) in std::mem::take(&mut runtime.shares) {
+            // It may still be needed to answer the unmount, so it is closed after it.
+            let unmounted = self.unmount(live, &share).await;
+            self.set_share(name, &folder, ShareMode::Closed).await?;
+            if let Err(error) = unmounted {
+                tracing::warn!(%name, %error, "the guest did not unmount");
+            }
+            live.qemu.unplug(&share.tag).await.map_err(|error| machine_error(name, error))?;
+            share.process.kill().await;
+        }
+        self.store.set_runtime(name, &runtime).map_err(failed)
+    }
+
+    async fn unmount(&self, live: &Live, share: &ShareRuntime) -> Result<(), GuestError> {
+        let Some(ready) = &live.ready else { return Ok(()) };
+        ready.guest.unmount(&share.guest_path).await.map(drop)
+    }
+
+    pub(super) fn share_sockets(&self, name: &MachineName, share: &ShareRuntime) -> ShareSockets {
+        ShareSockets::of(&self.sockets(name), &share.device)
+    }
+}

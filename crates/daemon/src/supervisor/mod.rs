@@ -1,0 +1,114 @@
+//! Puts the parts in order: folder, decision, machine, snapshot, share, session.
+//!
+//! Owns the sequence of every act and the recovery after a crash. Must not: talk to an
+//! outside program or parse anything itself; that is the feature modules' business, which
+//! in turn do not know each other.
+
+mod backup;
+mod close;
+mod doctor;
+mod folders;
+mod host_runs;
+mod images;
+mod machine_acts;
+mod machines;
+mod profiles;
+mod recover;
+pub mod report;
+mod restore;
+mod run;
+mod status;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringfence_model::api::RunSummary;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::layout::Layout;
+use ringfence_model::name::SessionId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config_file::ConfigFile;
+use crate::host::facts;
+use crate::image::store::Store as Images;
+use crate::store::Store;
+use crate::vaults::Vaults;
+use machines::Machines;
+
+/// How a session's close came out, once it did.
+type Closed = Option<Result<RunSummary, ApiError>>;
+
+/// Everything the daemon is, shared by all requests.
+pub struct Daemon {
+    /// Where everything lies.
+    pub layout: Layout,
+    /// The user's configuration.
+    pub config: ConfigFile,
+    pub(crate) store: Store,
+    vaults: Vaults,
+    machines: Arc<Machines>,
+    images: Images,
+    /// Held while the file of registered folders is read, changed and written.
+    folder_file: Mutex<()>,
+    /// Held from a decision until what it promised is on disk.
+    admission: tokio::sync::Mutex<()>,
+    /// Sessions that are watched, and how their close came out.
+    watched: Mutex<HashMap<SessionId, watch::Receiver<Closed>>>,
+    shutdown: CancellationToken,
+}
+
+impl Daemon {
+    /// A daemon on these directories. Starts nothing.
+    #[must_use]
+    pub fn new(layout: Layout) -> Arc<Self> {
+        let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
+        let store = Store::new(layout.clone());
+        let images = Images::new(layout.images());
+        Arc::new(Self {
+            config: ConfigFile::open(layout.config_file(), home),
+            vaults: Vaults::new(layout.clone(), store.clone()),
+            machines: Arc::new(Machines::new(layout.clone(), store.clone())),
+            images,
+            store,
+            folder_file: Mutex::new(()),
+            admission: tokio::sync::Mutex::new(()),
+            watched: Mutex::new(HashMap::new()),
+            shutdown: CancellationToken::new(),
+            layout,
+        })
+    }
+
+    /// Asks the daemon to end. Machines, shares and sessions go on.
+    pub fn request_shutdown(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Resolves when the daemon was asked to end.
+    pub async fn shutdown_requested(self: Arc<Self>) {
+        self.shutdown.cancelled().await;
+    }
+
+    /// Recovers what an earlier daemon left.
+    pub async fn keep_house(self: Arc<Self>) {
+        self.recover().await;
+    }
+
+    fn watched_session(&self, id: &SessionId) -> Option<watch::Receiver<Closed>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
+
+/// An error of a part, as a person is told: its own sentence first, its causes below.
+fn failed<E: std::error::Error + 'static>(error: E) -> ApiError {
+    of_kind(ErrorKind::Failed, error)
+}
+
+fn of_kind<E: std::error::Error + 'static>(kind: ErrorKind, error: E) -> ApiError {
+    let mut api = ApiError::new(kind, error.to_string());
+    if let Some(source) = error.source() {
+        api.causes = ApiError::from_source(kind, "", source).causes;
+    }
+    api
+}

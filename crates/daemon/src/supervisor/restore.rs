@@ -1,0 +1,197 @@
+//! Restore and undo: a plan first, a snapshot of the present state before anything is touched,
+//! shares held meanwhile.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ringfence_model::api::{RestoreRequest, UndoRequest};
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::folder::Folder;
+use ringfence_model::history::{PlanView, SnapshotKind};
+use ringfence_model::session::{Session, SessionState};
+use ringfence_model::status::ShareMode;
+
+use super::report::Report;
+use super::{Daemon, failed};
+use crate::vaults::Restoring;
+
+impl Daemon {
+    /// Puts back a state of a folder, or of some of its paths, here or elsewhere.
+    ///
+    /// # Errors
+    /// When the state is unknown, the present one cannot be saved first, or writing fails.
+    pub async fn restore(self: &Arc<Self>, request: RestoreRequest, report: &Report) -> Result<PlanView, ApiError> {
+        let folder = self.registered(&request.folder)?;
+        let snapshot = self.vaults.find(&folder, request.at.as_deref().unwrap_or("latest")).await?;
+        let mut paths = Vec::new();
+        for path in &request.paths {
+            let bytes = path.to_bytes().ok_or_else(|| ApiError::new(ErrorKind::Usage, "a path is not valid base64"))?;
+            paths.push(bytes);
+        }
+        let what = Restoring::State { snapshot: snapshot.id, paths };
+        match &request.to {
+            Some(target) => self.restore_elsewhere(&folder, what, target, request.dry_run, report).await,
+            None => self.restore_here(&folder, what, request.dry_run, report).await,
+        }
+    }
+
+    /// Puts back what a session changed.
+    ///
+    /// # Errors
+    /// As [`Self::restore`]; also when no session can be undone.
+    pub async fn undo(self: &Arc<Self>, request: UndoRequest, report: &Report) -> Result<PlanView, ApiError> {
+        let folder = self.registered(&request.folder)?;
+        let session = self.session_to_undo(&folder, request.session.as_ref())?;
+        if !session.state.is_final() {
+            let running = format!("session {} still runs in {}", session.id, folder.path.display());
+            return Err(ApiError::new(ErrorKind::Failed, running)
+                .hint(format!("end it first: ringfence session stop {}", session.id)));
+        }
+        let Some(opening) = &session.opening_snapshot else {
+            return Err(ApiError::new(
+                ErrorKind::Failed,
+                format!("session {} began without a snapshot (--unprotected), so it cannot be undone", session.id),
+            )
+            .hint("other states: ringfence history"));
+        };
+        let opening = self.vaults.find(&folder, opening).await?.id;
+        let closing = match &session.closing_snapshot {
+            Some(closing) => Some(self.vaults.find(&folder, closing).await?.id),
+            None => None,
+        };
+        let what = match closing {
+            Some(closing) => Restoring::Undo { opening, closing, all: request.all },
+            // Without a closing snapshot nobody can tell who changed what.
+            None => Restoring::State { snapshot: opening, paths: Vec::new() },
+        };
+        let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
+        plan.notes.push(note_on_authorship(&session, closing.is_some()));
+        Ok(plan)
+    }
+
+    fn session_to_undo(&self, folder: &Folder, wanted: Option<&ringfence_model::name::SessionId>) -> Result<Session, ApiError> {
+        let sessions = self.store.sessions().map_err(failed)?;
+        let here = |session: &&Session| session.folder.as_ref() == Some(&folder.id);
+        let found = match wanted {
+            Some(id) => sessions.iter().filter(here).find(|session| session.id == *id),
+            None => sessions.iter().rev().filter(here).find(|session| {
+                // Its exit says that it ran; one that never ran changed nothing.
+                session.exit.is_some() || !session.state.is_final() && session.state != SessionState::Preparing
+            }),
+        };
+        found.cloned().ok_or_else(|| {
+            let what = match wanted {
+                Some(id) => format!("there is no session {id} in {}", folder.path.display()),
+                None => format!("no session has run in {}, so there is nothing to undo", folder.path.display()),
+            };
+            ApiError::new(ErrorKind::Failed, what).hint("ringfence history · ringfence restore --at SNAPSHOT")
+        })
+    }
+
+    async fn restore_here(
+        self: &Arc<Self>,
+        folder: &Folder,
+        what: Restoring,
+        dry_run: bool,
+        report: &Report,
+    ) -> Result<PlanView, ApiError> {
+        self.same_directory(folder)?;
+        if dry_run {
+            let _turn = self.vaults.turn(&folder.id).await;
+            report.progress("comparing", None);
+            return self.vaults.plan(folder, &what, &folder.path).await;
+        }
+        // Nothing inside writes while the folder is put back; what it tries to write waits.
+        let held = self.machines.hold(&folder.id).await?;
+        let outcome = self.restore_held(folder, &what, report).await;
+        for (machine, mode) in held {
+            if let Err(error) = self.machines.set_share(&machine, &folder.id, mode).await {
+                tracing::error!(%machine, %error, "a held share could not be let go");
+            }
+        }
+        outcome
+    }
+
+    async fn restore_held(&self, folder: &Folder, what: &Restoring, report: &Report) -> Result<PlanView, ApiError> {
+        let _turn = self.vaults.turn(&folder.id).await;
+        let kind = SnapshotKind::BeforeRestore;
+        let before = self.vaults.snapshot_in_turn(folder, kind, None, report).await.map_err(|mut error| {
+            error.message = format!("the present state could not be saved, so nothing was put back: {}", error.message);
+            error
+        })?;
+        report.progress("putting back", None);
+        let mut plan = self.vaults.apply(folder, what, &folder.path, Some(&before.id), report).await?;
+        plan.applied = true;
+        plan.before = Some(before.id);
+        Ok(plan)
+    }
+
+    async fn restore_elsewhere(
+        &self,
+        folder: &Folder,
+        what: Restoring,
+        target: &Path,
+        dry_run: bool,
+        report: &Report,
+    ) -> Result<PlanView, ApiError> {
+        let shown = target.display();
+        let fail = |why: String| ApiError::new(ErrorKind::Failed, format!("{shown} {why}"));
+        if !target.is_absolute() {
+            return Err(fail("must be an absolute path".into()));
+        }
+        if let Ok(mut entries) = std::fs::read_dir(target) {
+            if entries.next().is_some() {
+                return Err(fail("is not empty, and a restore elsewhere never overwrites".into())
+                    .hint("name a directory that does not exist yet"));
+            }
+        } else if !dry_run {
+            std::fs::create_dir_all(target).map_err(|error| fail(format!("cannot be made: {error}")))?;
+        } else {
+            return self.vaults.plan_new(folder, &what, target).await;
+        }
+        let target = std::fs::canonicalize(target).map_err(failed)?;
+        if dry_run {
+            return self.vaults.plan(folder, &what, &target).await;
+        }
+        let _turn = self.vaults.turn(&folder.id).await;
+        report.progress("restoring", None);
+        let mut plan = self.vaults.apply(folder, &what, &target, None, report).await?;
+        plan.applied = true;
+        Ok(plan)
+    }
+
+    /// Completes restores that a crash interrupted.
+    pub(super) async fn finish_restores(&self) {
+        let folders = match self.store.folders() {
+            Ok(file) => file.folders,
+            Err(error) => {
+                tracing::error!(%error, "folders cannot be read");
+                return;
+            }
+        };
+        for folder in folders {
+            match self.vaults.resume(&folder).await {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(folder = %folder.path.display(), "completed an interrupted restore"),
+                Err(error) => {
+                    tracing::error!(folder = %folder.path.display(), %error, "an interrupted restore could not be completed");
+                }
+            }
+        }
+    }
+}
+
+fn note_on_authorship(session: &Session, has_closing: bool) -> String {
+    if has_closing {
+        format!(
+            "who changed a path between {} and the end of the session cannot be told: \
+             changes made on the host meanwhile are undone too",
+            session.started.strftime("%H:%M:%S")
+        )
+    } else {
+        "the session has no closing snapshot: everything since its start is put back".into()
+    }
+}
+
+/// A share that was held, and how it answered before.
+pub(super) type Held = Vec<(ringfence_model::name::MachineName, ShareMode)>;

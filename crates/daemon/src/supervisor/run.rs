@@ -1,0 +1,380 @@
+//! The way into a session: folder, decision, machine beside opening snapshot, share, start.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence_model::admit::{self, Admitted, Request, World};
+use ringfence_model::api::{RunReady, RunRequest};
+use ringfence_model::bytes::BytePath;
+use ringfence_model::config::Config;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::folder::{Access, Folder};
+use ringfence_model::history::SnapshotKind;
+use ringfence_model::machine::{Limits, Machine};
+use ringfence_model::name::{MachineName, ProfileName, SessionId};
+use ringfence_model::profile::Profile;
+use ringfence_model::session::{Session, SessionState};
+use ringfence_model::status::ShareMode;
+
+use super::machines::Ready;
+use super::report::Report;
+use super::{Daemon, failed, folders, of_kind, profiles};
+use crate::gateways::NetworkRule;
+use crate::guest::recipe;
+use crate::host::{child, clock, facts, files};
+use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
+
+/// Variables of the person's terminal that a command inside may know.
+const TERMINAL_VARIABLES: [&str; 6] = ["TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
+
+/// How long a session's process may take to reach the guest. Emulation is slow.
+const SESSION_START: Duration = Duration::from_secs(120);
+
+/// A run that was admitted: what is on disk already.
+struct Plan {
+    session: Session,
+    profile: Profile,
+    folder: Option<Folder>,
+    directory: Option<PathBuf>,
+    access: Access,
+    rule: NetworkRule,
+    protected: bool,
+}
+
+impl Daemon {
+    /// Makes everything ready for a session and starts its process.
+    ///
+    /// # Errors
+    /// A refusal by a rule, or what failed on the way; nothing is left half-open.
+    pub async fn run(self: &Arc<Self>, request: RunRequest, report: Report) -> Result<RunReady, ApiError> {
+        let config = self.config.current()?;
+        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
+        let folder = self.folder_for(&request, directory.as_deref())?;
+        let plan = self.admit(&request, &config, folder, directory, &report).await?;
+        let id = plan.session.id.clone();
+        match self.prepare(&request, plan, &report).await {
+            Ok(ready) => Ok(ready),
+            Err(error) => {
+                self.abandon(&id, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn folder_for(&self, request: &RunRequest, directory: Option<&Path>) -> Result<Option<Folder>, ApiError> {
+        let Some(directory) = directory else { return Ok(None) };
+        if let Some(folder) = self.folder_of(directory)? {
+            self.same_directory(&folder)?;
+            return Ok(Some(folder));
+        }
+        if !request.register {
+            // Says first what is wrong with the directory itself, if anything is.
+            self.lookup(directory)?;
+            let shown = directory.display();
+            return Err(ApiError::new(ErrorKind::Refused, format!("{shown} is not registered yet"))
+                .hint(format!("ringfence folder add {shown} · or add --yes to the run")));
+        }
+        self.register(directory).map(Some)
+    }
+
+    /// Decides, and writes down what follows before anything can be seen by anybody.
+    async fn admit(
+        &self,
+        request: &RunRequest,
+        config: &Config,
+        folder: Option<Folder>,
+        directory: Option<PathBuf>,
+        report: &Report,
+    ) -> Result<Plan, ApiError> {
+        let name = match &request.profile {
+            Some(name) => name.clone(),
+            None => ProfileName::new(profiles::SHELL).map_err(failed)?,
+        };
+        let profile = profiles::find(config, &name)?;
+        let _one_at_a_time = self.admission.lock().await;
+        let registered = self.store.folders().map_err(failed)?.folders;
+        let ruled = folders::ruled(&registered, config);
+        let machines = self.store.machines().map_err(failed)?;
+        let running: Vec<(MachineName, ProfileName)> = self
+            .store
+            .sessions()
+            .map_err(failed)?
+            .into_iter()
+            .filter(|session| !session.state.is_final())
+            .map(|session| (session.machine, session.profile))
+            .collect();
+        let all = profiles::all(config);
+        let world = World { folders: &ruled, profiles: &all, machines: &machines, running: &running };
+        let admitted = admit::admit(
+            &world,
+            &Request {
+                folder: folder.as_ref().map(|folder| &folder.id),
+                profile: &profile,
+                machine: request.machine.as_ref(),
+                network: request.network,
+                default_network: config.defaults.network,
+            },
+        )
+        .map_err(|refused| ApiError::new(ErrorKind::Refused, refused.reason).hint(refused.way_out))?;
+        for note in &admitted.notes {
+            report.note(note);
+        }
+        let rules = folder.as_ref().map(|folder| folders::rules_of(&folder.path, config));
+        let protected = self.protection_or_consent(request, folder.as_ref(), rules.as_ref())?;
+
+        let machine = self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
+        let rule = NetworkRule { network: admitted.network, allow: profile.allow.clone() };
+        self.machines.may_use_network(&machine.name, &rule, &running)?;
+        let session = Session {
+            id: new_session_id(),
+            profile: profile.name.clone(),
+            machine: machine.name.clone(),
+            folder: folder.as_ref().map(|folder| folder.id.clone()),
+            folder_path: folder.as_ref().map(|folder| folder.path.clone()),
+            command: command(request, &profile).iter().map(|word| word.path.clone()).collect(),
+            state: SessionState::Preparing,
+            started: clock::now(),
+            ended: None,
+            exit: None,
+            opening_snapshot: None,
+            closing_snapshot: None,
+        };
+        // The machine remembers the folder before it can see a byte of it.
+        self.store.set_machine(&machine).map_err(failed)?;
+        self.store.set_session(&session).map_err(failed)?;
+        Ok(Plan { session, profile, folder, directory, access: admitted.access, rule, protected })
+    }
+
+    /// Whether a snapshot stands before the session; else the person said the folder's name.
+    fn protection_or_consent(
+        &self,
+        request: &RunRequest,
+        folder: Option<&Folder>,
+        rules: Option<&ringfence_model::folder::FolderRules>,
+    ) -> Result<bool, ApiError> {
+        let (Some(folder), Some(rules)) = (folder, rules) else { return Ok(false) };
+        if rules.backup && request.unprotected.is_none() {
+            return Ok(true);
+        }
+        let name = folder.path.file_name().unwrap_or_default().to_string_lossy();
+        if request.unprotected.as_deref() == Some(&*name) {
+            return Ok(false);
+        }
+        if !rules.backup {
+            // Turned off by its own explicit act, which named the folder already.
+            return Ok(false);
+        }
+        Err(ApiError::new(
+            ErrorKind::Refused,
+            format!("--unprotected must be followed by the folder's name, `{name}`"),
+        ))
+    }
+
+    fn machine_for(
+        &self,
+        request: &RunRequest,
+        config: &Config,
+        admitted: &Admitted,
+        folder: Option<&Folder>,
+        profile: &Profile,
+        machines: &[Machine],
+    ) -> Result<Machine, ApiError> {
+        let existing = admitted.machine.as_ref().and_then(|name| machines.iter().find(|m| m.name == *name));
+        let mut machine = match existing {
+            Some(machine) => machine.clone(),
+            None => {
+                if folder.is_none() && request.machine.is_some() {
+                    return Err(ApiError::new(ErrorKind::Failed, "there is no machine of that name")
+                        .hint("ringfence machine list"));
+                }
+                let name = match &request.machine {
+                    Some(name) => name.clone(),
+                    None => free_name(folder, profile, machines)?,
+                };
+                Machine {
+                    name,
+                    limits: self.default_limits(config),
+                    image: String::new(),
+                    recipe: profile.recipe.clone(),
+                    slot: free_slot(machines),
+                    folder: folder.map(|folder| folder.id.clone()),
+                    seen: std::collections::BTreeSet::new(),
+                    created: clock::now(),
+                }
+            }
+        };
+        machine.seen.extend(folder.map(|folder| folder.id.clone()));
+        Ok(machine)
+    }
+
+    /// The limits of a new machine: from the configuration, else from the host's size.
+    pub(super) fn default_limits(&self, config: &Config) -> Limits {
+        let from_host = Limits::for_host(facts::processors(), facts::memory());
+        Limits {
+            cpus: config.defaults.cpus.unwrap_or(from_host.cpus),
+            memory: config.defaults.memory.unwrap_or(from_host.memory),
+            disk: config.defaults.disk.unwrap_or(from_host.disk),
+        }
+    }
+
+    async fn prepare(self: &Arc<Self>, request: &RunRequest, plan: Plan, report: &Report) -> Result<RunReady, ApiError> {
+        let Plan { mut session, profile, folder, directory, access, rule, protected } = plan;
+        let attached = async {
+            self.ensure_image(&session.machine, report).await?;
+            let ready = self.machines.ensure_running(&session.machine, &rule, report).await?;
+            let guest_path = match &folder {
+                Some(folder) => Some(self.machines.attach(&session.machine, folder, access).await?),
+                None => None,
+            };
+            Ok::<_, ApiError>((ready, guest_path))
+        };
+        let opening = async {
+            match folder.as_ref().filter(|_| protected) {
+                Some(folder) => self
+                    .vaults
+                    .snapshot(folder, SnapshotKind::Opening, Some(&session), report)
+                    .await
+                    .map(Some),
+                None => Ok(None),
+            }
+        };
+        let (attached, opening) = tokio::join!(attached, opening);
+        // The folder's own failure is the more important news.
+        let opening = opening.map_err(|error| {
+            error.hint("nothing was shared; to run without protection: --unprotected NAME (the folder's name)")
+        })?;
+        let (ready, guest_path) = attached?;
+        session.opening_snapshot = opening;
+        session.state = SessionState::Running;
+        self.store.set_session(&session).map_err(failed)?;
+        if let Some(folder) = &folder {
+            // Only now, with the opening snapshot on disk, may anything be written.
+            let mode = if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
+            self.machines.set_share(&session.machine, &folder.id, mode).await?;
+        }
+        if !report.is_heard() {
+            return Err(ApiError::new(ErrorKind::Interrupted, "nobody waits for this session any more"));
+        }
+        let working = match (&folder, &guest_path, &directory) {
+            (Some(folder), Some(guest), Some(directory)) => {
+                guest.join(directory.strip_prefix(&folder.path).unwrap_or(Path::new("")))
+            }
+            _ => PathBuf::from("/home/agent"),
+        };
+        let socket = self.start_process(request, &session, &profile, &ready, &working).await?;
+        self.watch(&session.id);
+        Ok(RunReady { session: session.id, socket, machine: session.machine })
+    }
+
+    async fn start_process(
+        &self,
+        request: &RunRequest,
+        session: &Session,
+        profile: &Profile,
+        ready: &Ready,
+        working: &Path,
+    ) -> Result<PathBuf, ApiError> {
+        let socket = self.layout.session_socket(&session.id);
+        let mut environment: BTreeMap<String, String> = request
+            .environment
+            .iter()
+            .filter(|(name, _)| TERMINAL_VARIABLES.contains(&name.as_str()))
+            .cloned()
+            .collect();
+        if let Some(recipe) = profile.recipe.as_ref().and_then(recipe::find) {
+            environment.extend(recipe.env);
+        }
+        environment.extend(profile.env.clone());
+        environment.insert("RINGFENCE_SESSION".into(), session.id.to_string());
+        let bytes = |text: &str| SpecBytes::new(text.as_bytes());
+        let spec = SessionSpec {
+            id: session.id.clone(),
+            machine: session.machine.clone(),
+            ssh: SshFacts {
+                program: "ssh".into(),
+                control_path: ready.ssh.control(),
+                user: "agent".into(),
+                exec: "/usr/lib/ringfence/exec".into(),
+            },
+            guest_socket: ready.ssh.service(),
+            argv: command(request, profile).iter().filter_map(BytePath::to_bytes).map(SpecBytes::new).collect(),
+            env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+            cwd: SpecBytes::new(working.as_os_str().as_bytes()),
+            terminal: request.terminal,
+            socket: socket.clone(),
+            record: self.layout.session(&session.id),
+            limits: session::Limits::default(),
+        };
+        let log = spec.record.join("process.log");
+        files::private_directory(&self.layout.run.join("s")).map_err(failed)?;
+        child::start::<_, session::Ready>("session", &spec, &log, SESSION_START).await.map_err(|error| {
+            of_kind(ErrorKind::Engine, error).hint(format!("ringfence machine logs {}", session.machine))
+        })?;
+        Ok(socket)
+    }
+
+    /// Puts a session that never ran out of the way: its share answers nothing.
+    async fn abandon(self: &Arc<Self>, id: &SessionId, error: &ApiError) {
+        let Ok(Some(mut session)) = self.store.session(id) else { return };
+        session.state = SessionState::Failed { reason: error.message.clone() };
+        session.ended = Some(clock::now());
+        if let Err(error) = self.store.set_session(&session) {
+            tracing::error!(%id, %error, "a failed session could not be written down");
+        }
+        if let Some(folder) = &session.folder
+            && !self.in_use(&session.machine, folder, id)
+            && let Err(error) = self.machines.set_share(&session.machine, folder, ShareMode::Closed).await
+        {
+            tracing::warn!(%id, %error, "the share of a failed session could not be closed");
+        }
+    }
+}
+
+/// The command inside: the agent's with its arguments, the person's, or a login shell.
+fn command(request: &RunRequest, profile: &Profile) -> Vec<BytePath> {
+    let agent = profile.recipe.as_ref().filter(|_| !request.command).and_then(|name| recipe::find(name));
+    let own = |words: &[String]| words.iter().map(|word| BytePath::from_bytes(word.as_bytes())).collect();
+    match agent {
+        Some(recipe) => {
+            let mut words: Vec<BytePath> = own(&recipe.command);
+            words.extend::<Vec<_>>(own(&profile.args));
+            words.extend(request.arguments.iter().cloned());
+            words
+        }
+        None if request.arguments.is_empty() => own(&["/bin/bash".into(), "-l".into()]),
+        None => request.arguments.clone(),
+    }
+}
+
+/// `FOLDER`, `FOLDER-RECIPE`, or one of these with a number: the first that is free.
+fn free_name(folder: Option<&Folder>, profile: &Profile, machines: &[Machine]) -> Result<MachineName, ApiError> {
+    let base = folder.map_or_else(|| "shell".to_owned(), |folder| folders::slug(&folder.path, 20));
+    let stem = match &profile.recipe {
+        Some(recipe) => format!("{base}-{recipe}").chars().take(34).collect::<String>(),
+        None => base,
+    };
+    let stem = stem.trim_end_matches('-');
+    (1..)
+        .map(|number| if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") })
+        .find(|name| !machines.iter().any(|machine| machine.name.as_str() == name))
+        .map_or_else(|| Err(ApiError::new(ErrorKind::Failed, "no name is free")), |name| {
+            MachineName::new(name).map_err(failed)
+        })
+}
+
+/// The lowest number that no machine has.
+pub(super) fn free_slot(machines: &[Machine]) -> u32 {
+    (0..).find(|slot| machines.iter().all(|machine| machine.slot != *slot)).unwrap_or(u32::MAX)
+}
+
+/// Sorts by start time; unique also within one millisecond and after the clock went back.
+fn new_session_id() -> SessionId {
+    let now = clock::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let mut random = [0u8; 2];
+    let _ = getrandom::fill(&mut random);
+    let text = format!("{}-{:04x}", now.strftime("%y%m%d-%H%M%S"), u16::from_be_bytes(random));
+    SessionId::new(text).unwrap_or_else(|_| unreachable!("digits and dashes are a name"))
+}

@@ -1,0 +1,143 @@
+//! The one status, made from what is measured now.
+
+use ringfence_model::error::ApiError;
+use ringfence_model::folder::Folder;
+use ringfence_model::machine::MachineState;
+use ringfence_model::session::{Session, SessionState};
+use ringfence_model::status::{
+    EngineStatus, FolderStatus, ForwardStatus, LastSnapshot, MachineStatus, Problem, Protection,
+    STATUS_SCHEMA, Severity, Status,
+};
+
+use super::{Daemon, failed, folders};
+use crate::host::clock;
+
+/// Sessions that are over and still shown.
+const RECENT: usize = 10;
+
+impl Daemon {
+    /// Everything that is to be seen.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub async fn status(&self) -> Result<Status, ApiError> {
+        let registered = self.store.folders().map_err(failed)?.folders;
+        let folders = registered.iter().map(|folder| self.folder_status(folder)).collect::<Result<Vec<_>, _>>()?;
+        let machines = self.machines.statuses(&registered).await?;
+        let sessions = shown(self.sessions()?);
+        let forwards = machines
+            .iter()
+            .filter(|machine| machine.state == MachineState::Running)
+            .filter_map(|machine| {
+                let (purpose, host_port) = ("ssh".to_owned(), machine.ssh_port?);
+                Some(ForwardStatus { machine: machine.name.clone(), purpose, host_port, guest_port: 22 })
+            })
+            .collect();
+        let engine = self.machines.engine_status().await;
+        let problems = self.problems(&engine, &machines, &folders, &sessions);
+        Ok(Status { schema: STATUS_SCHEMA, engine, machines, folders, sessions, forwards, problems })
+    }
+
+    /// One folder's protection.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
+        let rules = folders::rules_of(&folder.path, &self.config.last_good());
+        let record = self.store.protection(&folder.id).map_err(failed)?;
+        let vault = self.layout.vault(&folder.id);
+        // Never "protected" by memory alone: the vault must be there.
+        let last_snapshot = match (record.snapshot, record.until) {
+            (Some(id), Some(time)) if vault.join("snapshots").join(&id).exists() => Some(LastSnapshot {
+                id,
+                time,
+                age_seconds: clock::now().duration_since(time).as_secs(),
+                verified: true,
+            }),
+            _ => None,
+        };
+        let protection = match (&record.error, &last_snapshot) {
+            _ if !rules.backup => Protection::Off,
+            (Some(_), _) => Protection::Failing,
+            (None, Some(_)) => Protection::Protected,
+            (None, None) => Protection::NotYet,
+        };
+        Ok(FolderStatus {
+            id: folder.id.clone(),
+            path: folder.path.clone(),
+            vault,
+            protection,
+            last_snapshot,
+            error: record.error,
+            profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
+            access: rules.access,
+        })
+    }
+
+    fn problems(
+        &self,
+        engine: &EngineStatus,
+        machines: &[MachineStatus],
+        folders: &[FolderStatus],
+        sessions: &[Session],
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Err(error) = self.config.current() {
+            let message = format!("{}; the last good configuration stays in force", error.message);
+            problems.push(problem(Severity::Error, message, Some("ringfence config check".into())));
+        }
+        for folder in folders {
+            let path = folder.path.display();
+            let backup_now = format!("ringfence backup now {path}");
+            problems.extend(match folder.protection {
+                Protection::Protected => None,
+                Protection::NotYet => {
+                    Some(problem(Severity::Warning, format!("{path} has no snapshot yet"), Some(backup_now)))
+                }
+                Protection::Off => Some(problem(
+                    Severity::Error,
+                    format!("{path} is NOT backed up: it was turned off"),
+                    Some(format!("ringfence backup on {path}")),
+                )),
+                Protection::Failing => {
+                    let why = folder.error.as_deref().unwrap_or("its last snapshot failed");
+                    Some(problem(Severity::Error, format!("{path}: {why}"), Some(backup_now)))
+                }
+            });
+        }
+        for machine in machines {
+            if let MachineState::Failed { reason } = &machine.state {
+                let command = format!("ringfence machine start {}", machine.name);
+                problems.push(problem(Severity::Error, format!("machine {}: {reason}", machine.name), Some(command)));
+            }
+        }
+        for session in sessions {
+            let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();
+            if let (SessionState::Failed { reason }, true) = (&session.state, failed_after_running) {
+                let folder = session.folder_path.as_deref().map(|path| path.display().to_string());
+                let command = folder.map(|folder| format!("ringfence backup now {folder}"));
+                problems.push(problem(Severity::Error, format!("session {}: {reason}", session.id), command));
+            }
+        }
+        if engine.version.is_none() {
+            let message = "QEMU is not installed, so no machine can start".to_owned();
+            problems.push(problem(Severity::Error, message, Some("ringfence doctor".into())));
+        }
+        if engine.accelerator.as_deref() == Some("tcg") {
+            let message = "machines run under software emulation, about ten times slower than with KVM".to_owned();
+            problems.push(problem(Severity::Warning, message, Some("ringfence doctor".into())));
+        }
+        problems.sort();
+        problems
+    }
+}
+
+fn problem(severity: Severity, message: String, command: Option<String>) -> Problem {
+    Problem { severity, message, command }
+}
+
+/// Every session that is not over, then the last ones that are.
+fn shown(sessions: Vec<Session>) -> Vec<Session> {
+    let (over, running): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|session| session.state.is_final());
+    running.into_iter().chain(over.into_iter().take(RECENT)).collect()
+}

@@ -1,0 +1,322 @@
+//! The vaults of all folders as the daemon uses them: opened once, one writer each, their
+//! blocking work on threads of its own, their answers in the words of the API.
+//!
+//! Must not: know about machines, shares or sessions' processes.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringfence_model::bytes::BytePath;
+use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::folder::Folder;
+use ringfence_model::history::{Change, SnapshotKind, SnapshotView};
+use ringfence_model::layout::Layout;
+use ringfence_model::name::FolderId;
+use ringfence_model::session::Session;
+use ringfence_vault::{
+    EntryPath, Labels, Snapshot, SnapshotRequest, Vault, VaultError, VaultKey,
+};
+
+use crate::host::{clock, files};
+use crate::store::{ProtectionRecord, Store};
+use crate::supervisor::report::Report;
+
+mod convert;
+mod restore;
+
+pub(crate) use restore::Restoring;
+
+/// Most unreadable files that one note names.
+const NAMED: usize = 5;
+
+/// All vaults.
+pub(crate) struct Vaults {
+    layout: Layout,
+    store: Store,
+    open: Mutex<HashMap<FolderId, Arc<Vault>>>,
+    writers: Mutex<HashMap<FolderId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Vaults {
+    pub(crate) fn new(layout: Layout, store: Store) -> Self {
+        Self { layout, store, open: Mutex::default(), writers: Mutex::default() }
+    }
+
+    /// The writer's turn for a folder: snapshots and restores take it one after another.
+    pub(crate) async fn turn(&self, folder: &FolderId) -> tokio::sync::OwnedMutexGuard<()> {
+        let writer = {
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(writers.entry(folder.clone()).or_default())
+        };
+        writer.lock_owned().await
+    }
+
+    /// The vault of a folder, made with a new key where there is none.
+    pub(crate) async fn vault(&self, folder: &Folder) -> Result<Arc<Vault>, ApiError> {
+        if let Some(vault) = self.opened(&folder.id) {
+            return Ok(vault);
+        }
+        let (directory, key_file) = (self.layout.vault(&folder.id), self.layout.vault_key(&folder.id));
+        let path = folder.path.clone();
+        let vault = blocking(move || open_or_create(&directory, &key_file)).await.map_err(|error| {
+            vault_error(&error).hint(format!("look closer: ringfence backup check {}", path.display()))
+        })?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(open.entry(folder.id.clone()).or_insert_with(|| Arc::new(vault))))
+    }
+
+    fn opened(&self, id: &FolderId) -> Option<Arc<Vault>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // A vault that somebody removed must not be written to through an old handle.
+        let there = self.layout.vault(id).join("config").exists();
+        if !there {
+            open.remove(id);
+        }
+        open.get(id).cloned()
+    }
+
+    /// Takes a snapshot; its full id. The outcome is on disk before this returns, and
+    /// so is the record of how well the folder is protected.
+    pub(crate) async fn snapshot(
+        &self,
+        folder: &Folder,
+        kind: SnapshotKind,
+        session: Option<&Session>,
+        report: &Report,
+    ) -> Result<String, ApiError> {
+        self.snapshot_view(folder, kind, session, report).await.map(|view| view.id)
+    }
+
+    /// As [`Self::snapshot`], with all that is known about it.
+    pub(crate) async fn snapshot_view(
+        &self,
+        folder: &Folder,
+        kind: SnapshotKind,
+        session: Option<&Session>,
+        report: &Report,
+    ) -> Result<SnapshotView, ApiError> {
+        let _turn = self.turn(&folder.id).await;
+        self.snapshot_in_turn(folder, kind, session, report).await
+    }
+
+    /// As [`Self::snapshot_view`], for a caller that holds the turn already.
+    pub(crate) async fn snapshot_in_turn(
+        &self,
+        folder: &Folder,
+        kind: SnapshotKind,
+        session: Option<&Session>,
+        report: &Report,
+    ) -> Result<SnapshotView, ApiError> {
+        let outcome = self.take(folder, kind, session, report).await;
+        let before = self.store.protection(&folder.id).unwrap_or_default();
+        let record = match &outcome {
+            Ok(view) => ProtectionRecord {
+                snapshot: Some(view.id.clone()),
+                until: Some(clock::now()),
+                error: None,
+            },
+            Err(error) => ProtectionRecord { error: Some(error.message.clone()), ..before },
+        };
+        if let Err(error) = self.store.set_protection(&folder.id, &record) {
+            tracing::error!(folder = %folder.id, %error, "protection could not be written down");
+        }
+        outcome
+    }
+
+    async fn take(
+        &self,
+        folder: &Folder,
+        kind: SnapshotKind,
+        session: Option<&Session>,
+        report: &Report,
+    ) -> Result<SnapshotView, ApiError> {
+        let vault = self.vault(folder).await?;
+        let labels = Labels {
+            kind: convert::to_vault(kind),
+            session: session.map(|session| session.id.to_string()),
+            profile: session.map(|session| session.profile.to_string()),
+        };
+        let mut request = SnapshotRequest::new(&folder.path, labels, clock::now());
+        request.progress = Some(convert::progress(report, format!("{} snapshot", kind.word())));
+        let outcome = blocking(move || vault.snapshot(&request)).await.map_err(|error| {
+            let mut error = vault_error(&error);
+            error.message = format!("{} could not be backed up: {}", folder.path.display(), error.message);
+            error.hint(format!("when that is mended: ringfence backup now {}", folder.path.display()))
+        })?;
+        if !outcome.unreadable.is_empty() {
+            let named: Vec<String> = outcome
+                .unreadable
+                .iter()
+                .take(NAMED)
+                .map(|remark| format!("{} ({})", ringfence_model::bytes::visible(&remark.path.lossy()), remark.why))
+                .collect();
+            let count = outcome.unreadable.len();
+            report.note(format!("{count} entries could not be backed up as they are: {}", named.join(", ")));
+        }
+        if !outcome.changed_while_read.is_empty() {
+            let count = outcome.changed_while_read.len();
+            report.note(format!("{count} files changed while they were read; the next snapshot reads them again"));
+        }
+        Ok(convert::snapshot(&outcome.snapshot))
+    }
+
+    /// All snapshots, newest first, and sentences about those that are damaged.
+    pub(crate) async fn snapshots(&self, folder: &Folder) -> Result<(Vec<SnapshotView>, Vec<String>), ApiError> {
+        let vault = self.vault(folder).await?;
+        let all = blocking(move || vault.snapshots()).await.map_err(|error| vault_error(&error))?;
+        let damaged = all.damaged.iter().map(|snapshot| format!("snapshot {} cannot be read: {}", snapshot.id, snapshot.why));
+        Ok((all.snapshots.iter().map(convert::snapshot).collect(), damaged.collect()))
+    }
+
+    /// The snapshot that a selector means: `latest`, an id or its beginning, or a time.
+    pub(crate) async fn find(&self, folder: &Folder, selector: &str) -> Result<Snapshot, ApiError> {
+        let vault = self.vault(folder).await?;
+        let selector = selector.to_owned();
+        blocking(move || match selector.parse::<jiff::Timestamp>() {
+            Ok(time) => vault.find_at(time),
+            Err(_) => vault.find(&selector),
+        })
+        .await
+        .map_err(|error| vault_error(&error).hint("ringfence history"))
+    }
+
+    /// What changed between a snapshot and another one, or now.
+    pub(crate) async fn diff(&self, folder: &Folder, from: &str, to: Option<&str>) -> Result<Vec<Change>, ApiError> {
+        let from = self.find(folder, from).await?.id;
+        let to = match to {
+            Some(to) => Some(self.find(folder, to).await?.id),
+            None => None,
+        };
+        let vault = self.vault(folder).await?;
+        let root = folder.path.clone();
+        blocking(move || convert::diff(&vault, from, to, &root)).await.map_err(|error| vault_error(&error))
+    }
+
+    /// One file of a snapshot, up to `limit` bytes; `None` when it is longer.
+    pub(crate) async fn read(
+        &self,
+        folder: &Folder,
+        snapshot: &str,
+        path: Vec<u8>,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, ApiError> {
+        let id = self.find(folder, snapshot).await?.id;
+        let vault = self.vault(folder).await?;
+        blocking(move || {
+            if vault.node(id, &path)?.size > limit {
+                return Ok(None);
+            }
+            let mut content = Vec::new();
+            vault.read_file(id, &path, &mut content)?;
+            Ok(Some(content))
+        })
+        .await
+        .map_err(|error| vault_error(&error))
+    }
+
+    /// Streams one file of a snapshot.
+    pub(crate) async fn stream(
+        &self,
+        folder: &Folder,
+        snapshot: &str,
+        path: Vec<u8>,
+        mut to: impl std::io::Write + Send + 'static,
+    ) -> Result<(), ApiError> {
+        let id = self.find(folder, snapshot).await?.id;
+        let vault = self.vault(folder).await?;
+        let known = Arc::clone(&vault);
+        let asked = path.clone();
+        // Whether it exists is said before the first byte.
+        blocking(move || known.node(id, &asked)).await.map_err(|error| vault_error(&error))?;
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = vault.read_file(id, &path, &mut to) {
+                tracing::warn!(%error, "a file of a snapshot could not be read to its end");
+            }
+        });
+        Ok(())
+    }
+
+    /// Checks a vault: sentences about what is wrong, and how many snapshots were looked at.
+    pub(crate) async fn check(&self, folder: &Folder, read_data: bool) -> Result<(u64, Vec<String>), ApiError> {
+        let _turn = self.turn(&folder.id).await;
+        let vault = self.vault(folder).await?;
+        blocking(move || convert::check(&vault, read_data)).await.map_err(|error| vault_error(&error))
+    }
+
+    /// The password of a folder's vault. A secret.
+    pub(crate) fn reveal_key(&self, folder: &Folder) -> Result<String, ApiError> {
+        let key = VaultKey::load(&self.layout.vault_key(&folder.id)).map_err(|error| vault_error(&error))?;
+        Ok(key.reveal().to_owned())
+    }
+}
+
+fn open_or_create(directory: &Path, key_file: &Path) -> Result<Vault, VaultError> {
+    if directory.join("config").exists() {
+        return Vault::open(directory, &VaultKey::load(key_file)?);
+    }
+    // The key first: a vault whose key was lost in a crash would be lost too.
+    let key = if key_file.exists() {
+        VaultKey::load(key_file)?
+    } else {
+        if let Some(directory) = key_file.parent() {
+            files::private_directory(directory).map_err(|source| VaultError::Io {
+                doing: "make the directory",
+                path: directory.to_owned(),
+                source,
+            })?;
+        }
+        let key = VaultKey::generate()?;
+        key.store(key_file)?;
+        key
+    };
+    Vault::create(directory, &key)
+}
+
+/// A vault's error as a person is told, with what helps.
+pub(crate) fn vault_error(error: &VaultError) -> ApiError {
+    let api = ApiError::new(ErrorKind::Vault, error.to_string());
+    match error {
+        VaultError::NoSpace { .. } => api.hint("free some space on that disk; what was saved before is intact"),
+        VaultError::WrongKey { .. } | VaultError::KeyFile { .. } => {
+            api.hint("put the right key file back; nothing was changed")
+        }
+        VaultError::Folder { .. } => api.hint("nothing in the vault was changed: ringfence history"),
+        _ => api,
+    }
+}
+
+/// Runs blocking work on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, VaultError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // A panic in the library is an error of this one act.
+        Err(error) => Err(VaultError::Engine { doing: "working", detail: error.to_string() }),
+    }
+}
+
+/// A live file's content, beneath the folder and through no link; `None` when it is not a
+/// readable regular file of at most `limit` bytes.
+pub(crate) fn read_live(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+    use std::io::Read;
+    let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = std::fs::File::from(openat2(root, path, flags, Mode::empty(), beneath).ok()?);
+    let facts = file.metadata().ok()?;
+    if !facts.is_file() || facts.len() > limit {
+        return None;
+    }
+    let mut content = Vec::new();
+    file.take(limit).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+/// Raw bytes of a path in a vault.
+pub(crate) fn byte_path(path: &EntryPath) -> BytePath {
+    BytePath::from_bytes(&path.0)
+}
+

@@ -1,0 +1,124 @@
+//! From the vault's words to those of the API.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringfence_model::history::{Change, ChangeKind, SnapshotKind, SnapshotView};
+use ringfence_vault::{
+    Change as VaultChange, Difference, EntryKind, Point, Progress, Snapshot, SnapshotId,
+    SnapshotKind as VaultKind, Step, Vault, VaultError,
+};
+
+use super::byte_path;
+use crate::supervisor::report::Report;
+
+/// The kind that is stored.
+pub(super) const fn to_vault(kind: SnapshotKind) -> VaultKind {
+    match kind {
+        SnapshotKind::Opening => VaultKind::Opening,
+        SnapshotKind::Periodic => VaultKind::Periodic,
+        SnapshotKind::Closing => VaultKind::Closing,
+        SnapshotKind::BeforeRestore => VaultKind::BeforeRestore,
+        SnapshotKind::Manual => VaultKind::Manual,
+    }
+}
+
+const fn from_vault(kind: VaultKind) -> Option<SnapshotKind> {
+    match kind {
+        VaultKind::Opening => Some(SnapshotKind::Opening),
+        VaultKind::Periodic => Some(SnapshotKind::Periodic),
+        VaultKind::Closing => Some(SnapshotKind::Closing),
+        VaultKind::BeforeRestore | VaultKind::BeforeUndo => Some(SnapshotKind::BeforeRestore),
+        VaultKind::Manual => Some(SnapshotKind::Manual),
+        VaultKind::Other => None,
+    }
+}
+
+/// One snapshot.
+pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
+    SnapshotView {
+        id: snapshot.id.to_string(),
+        time: snapshot.time,
+        kind: from_vault(snapshot.labels.kind),
+        session: snapshot.labels.session.clone(),
+        profile: snapshot.labels.profile.clone(),
+        files: snapshot.counts.files,
+        bytes: snapshot.counts.bytes,
+    }
+}
+
+/// What changed from a snapshot to another one, or to the live folder.
+pub(super) fn diff(
+    vault: &Vault,
+    from: SnapshotId,
+    to: Option<SnapshotId>,
+    root: &Path,
+) -> Result<Vec<Change>, VaultError> {
+    let to = to.map_or(Point::Folder(root), Point::Snapshot);
+    let diff = vault.diff(Point::Snapshot(from), to)?;
+    let is_file = |kind: EntryKind| kind == EntryKind::File;
+    let mut changes: Vec<Change> = diff
+        .entries
+        .iter()
+        .filter(|entry| !entry.is_directory_time())
+        .map(|entry| Change {
+            path: byte_path(&entry.path),
+            change: match entry.change {
+                VaultChange::Added => ChangeKind::Added,
+                VaultChange::Removed => ChangeKind::Deleted,
+                VaultChange::Modified(what) if what.has(Difference::KIND) => ChangeKind::TypeChanged,
+                VaultChange::Modified(what)
+                    if what.has(Difference::CONTENT) || what.has(Difference::TARGET) =>
+                {
+                    ChangeKind::Modified
+                }
+                VaultChange::Modified(_) => ChangeKind::Metadata,
+            },
+            size_before: entry.before.as_ref().filter(|entry| is_file(entry.kind)).map(|entry| entry.size),
+            size_after: entry.after.as_ref().filter(|entry| is_file(entry.kind)).map(|entry| entry.size),
+        })
+        .collect();
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(changes)
+}
+
+/// Tells what a long operation of a vault does, a few times a second at most.
+pub(super) fn progress(report: &Report, what: String) -> Arc<dyn Progress> {
+    Arc::new(Told { report: report.clone(), what, entries: AtomicU64::new(0), bytes: AtomicU64::new(0) })
+}
+
+struct Told {
+    report: Report,
+    what: String,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// One sentence for so many entries.
+const EVERY: u64 = 2_000;
+/// One sentence for so many bytes.
+const EVERY_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Progress for Told {
+    fn step(&self, step: Step) {
+        let (counter, by, every) = match step {
+            Step::Scanned(by) | Step::Placed(by) => (&self.entries, by, EVERY),
+            Step::Read(by) | Step::Written(by) => (&self.bytes, by, EVERY_BYTES),
+            _ => return,
+        };
+        let before = counter.fetch_add(by, Ordering::Relaxed);
+        if before / every != (before + by) / every {
+            let entries = self.entries.load(Ordering::Relaxed);
+            let bytes = ringfence_model::size::Size::bytes(self.bytes.load(Ordering::Relaxed));
+            self.report.progress(format!("{}: {entries} entries, {bytes}", self.what), None);
+        }
+    }
+}
+
+/// How many snapshots were looked at, and sentences about what is wrong.
+pub(super) fn check(vault: &Vault, read_data: bool) -> Result<(u64, Vec<String>), VaultError> {
+    let report = vault.check(read_data)?;
+    let problems = report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.what));
+    Ok((report.snapshots as u64, problems.collect()))
+}

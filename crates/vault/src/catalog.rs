@@ -1,0 +1,338 @@
+//! Snapshots as the user sees them: what is recorded with each, listing, finding.
+//! Owns the record's format; makes no snapshot.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustic_core::repofile::{Node, SnapshotFile};
+use rustic_core::{FileType, Id, ReadBackend, TreeId};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::engine::{Engine, Repo};
+use crate::error::{Result, VaultError};
+use crate::stat::Stamp;
+
+/// Name of one snapshot: 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId(pub(crate) Id);
+
+impl SnapshotId {
+    /// The first eight digits, enough for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.0.to_hex()[..8].to_owned()
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_hex().as_str())
+    }
+}
+
+impl FromStr for SnapshotId {
+    type Err = VaultError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse().map(Self).map_err(|_| VaultError::NoSuchSnapshot { selector: text.to_owned() })
+    }
+}
+
+impl Serialize for SnapshotId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a snapshot was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotKind {
+    /// Before a session could write.
+    Opening,
+    /// While a session ran.
+    Periodic,
+    /// After a session ended.
+    Closing,
+    /// Before a restore replaced anything.
+    BeforeRestore,
+    /// Before an undo replaced anything.
+    BeforeUndo,
+    /// Because somebody asked.
+    Manual,
+    /// By another program; nothing is recorded with it.
+    Other,
+}
+
+impl SnapshotKind {
+    /// The word that is shown and stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Periodic => "periodic",
+            Self::Closing => "closing",
+            Self::BeforeRestore => "before-restore",
+            Self::BeforeUndo => "before-undo",
+            Self::Manual => "manual",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What a snapshot is labelled with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Why it was made.
+    pub kind: SnapshotKind,
+    /// The session it belongs to.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// The profile that ran.
+    #[serde(default)]
+    pub profile: Option<String>,
+}
+
+impl Labels {
+    /// Labels without session and profile.
+    #[must_use]
+    pub const fn new(kind: SnapshotKind) -> Self {
+        Self { kind, session: None, profile: None }
+    }
+}
+
+/// A path below the folder, as bytes. In JSON `path` is printable text, and
+/// `path_b64` is added where that text would lose something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryPath(pub Vec<u8>);
+
+impl EntryPath {
+    /// Text for people; bytes that are no UTF-8 are replaced.
+    #[must_use]
+    pub fn lossy(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
+    /// The exact bytes in base64, where [`Self::lossy`] would lose something.
+    #[must_use]
+    pub fn exact_b64(&self) -> Option<String> {
+        str::from_utf8(&self.0).is_err().then(|| STANDARD.encode(&self.0))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct PathForm {
+    path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+}
+
+impl Serialize for EntryPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        PathForm { path: self.lossy(), path_b64: self.exact_b64() }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryPath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form = PathForm::deserialize(deserializer)?;
+        let exact = form.path_b64.map(|b| STANDARD.decode(b)).transpose();
+        let exact = exact.map_err(serde::de::Error::custom)?;
+        Ok(Self(exact.unwrap_or_else(|| form.path.into_bytes())))
+    }
+}
+
+/// One path that a snapshot could not take as it was, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// The entry.
+    #[serde(flatten)]
+    pub path: EntryPath,
+    /// What happened, as a short sentence.
+    pub why: String,
+    /// Whether the previous snapshot's version stands in for it.
+    pub previous_kept: bool,
+}
+
+/// How much a snapshot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Regular files.
+    pub files: u64,
+    /// Directories below the folder.
+    pub directories: u64,
+    /// Links, pipes, sockets and devices.
+    pub others: u64,
+    /// Bytes in regular files.
+    pub bytes: u64,
+}
+
+/// One restorable state of the folder.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// When it was made, as the caller's clock said.
+    pub time: Timestamp,
+    /// Why, and for which session.
+    #[serde(flatten)]
+    pub labels: Labels,
+    /// The folder it was made of.
+    pub folder: PathBuf,
+    /// How much it holds.
+    pub counts: Counts,
+    /// Entries it could not take as they were (at most [`MAX_REMARKS`] of them).
+    pub unreadable: Vec<Remark>,
+    /// Files that changed while they were read (at most [`MAX_REMARKS`] of them).
+    pub changed_while_read: Vec<EntryPath>,
+    #[serde(skip)]
+    pub(crate) sequence: u64,
+    #[serde(skip)]
+    pub(crate) tree: TreeId,
+    /// The folder's own mode, owner and times; nobody's if another program made it.
+    #[serde(skip)]
+    pub(crate) root: Option<Node>,
+    /// The file clock when the scan began.
+    #[serde(skip)]
+    pub(crate) scanned: Option<Stamp>,
+}
+
+/// A snapshot's record keeps no more remarks of a kind than this.
+pub const MAX_REMARKS: usize = 200;
+
+/// A snapshot file that cannot be read. It does not hide the others.
+#[derive(Clone, Debug, Serialize)]
+pub struct DamagedSnapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// Why it cannot be read.
+    pub why: String,
+}
+
+/// All snapshots, the newest first, and what could not be read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshots {
+    /// Readable snapshots, the newest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Unreadable snapshot files.
+    pub damaged: Vec<DamagedSnapshot>,
+}
+
+/// Our own notes about a snapshot, kept in its description field.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) schema: u32,
+    #[serde(flatten)]
+    pub(crate) labels: Labels,
+    /// Orders snapshots even when the clock was set back.
+    pub(crate) sequence: u64,
+    pub(crate) scanned: Stamp,
+    pub(crate) root: Node,
+    pub(crate) counts: Counts,
+    #[serde(default)]
+    pub(crate) unreadable: Vec<Remark>,
+    #[serde(default)]
+    pub(crate) changed_while_read: Vec<EntryPath>,
+}
+
+impl Snapshot {
+    /// What a snapshot file and our record in it say.
+    pub(crate) fn from_file(id: Id, file: SnapshotFile) -> Self {
+        let record = file
+            .description
+            .as_deref()
+            .and_then(|d| serde_json::from_str::<Record>(d).ok())
+            .filter(|r| r.schema == 1);
+        let summary = file.summary.unwrap_or_default();
+        let folder = file.paths.iter().next().map(PathBuf::from).unwrap_or_default();
+        let base = Self {
+            id: SnapshotId(id),
+            time: file.time.timestamp(),
+            labels: Labels::new(SnapshotKind::Other),
+            folder,
+            counts: Counts {
+                files: summary.total_files_processed,
+                directories: summary.total_dirs_processed,
+                others: 0,
+                bytes: summary.total_bytes_processed,
+            },
+            unreadable: Vec::new(),
+            changed_while_read: Vec::new(),
+            sequence: 0,
+            tree: file.tree,
+            root: None,
+            scanned: None,
+        };
+        match record {
+            None => base,
+            Some(r) => Self {
+                labels: r.labels,
+                counts: r.counts,
+                unreadable: r.unreadable,
+                changed_while_read: r.changed_while_read,
+                sequence: r.sequence,
+                root: Some(r.root),
+                scanned: Some(r.scanned),
+                ..base
+            },
+        }
+    }
+}
+
+/// Reads every snapshot file by itself, so that a damaged one hides no other.
+pub(crate) fn list(engine: &Engine, repo: &Repo) -> Result<Snapshots> {
+    let ids = engine.run("listing snapshots", || engine.storage.list(FileType::Snapshot))?;
+    let mut all = Snapshots { snapshots: Vec::new(), damaged: Vec::new() };
+    for id in ids {
+        match load(engine, repo, id) {
+            Ok(snapshot) => all.snapshots.push(snapshot),
+            Err(e) => all.damaged.push(DamagedSnapshot { id: SnapshotId(id), why: e.to_string() }),
+        }
+    }
+    all.snapshots.sort_by_key(|s| std::cmp::Reverse((s.sequence, s.time, s.id)));
+    Ok(all)
+}
+
+/// Reads one snapshot file from disk.
+pub(crate) fn load(engine: &Engine, repo: &Repo, id: Id) -> Result<Snapshot> {
+    engine
+        .run("reading a snapshot", || repo.get_file::<SnapshotFile>(&id.into()))
+        .map(|file| Snapshot::from_file(id, file))
+}
+
+/// Finds one snapshot: `latest`, a time (the newest made at or before it), or the
+/// beginning of an id.
+pub(crate) fn find(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
+    let none = || VaultError::NoSuchSnapshot { selector: selector.to_owned() };
+    if selector == "latest" {
+        return all.first().cloned().ok_or_else(none);
+    }
+    if let Ok(time) = selector.parse::<Timestamp>() {
+        return at(all, time).ok_or_else(none);
+    }
+    let wanted = selector.to_ascii_lowercase();
+    let mut fitting =
+        all.iter().filter(|s| !wanted.is_empty() && s.id.0.to_hex().starts_with(&wanted));
+    match (fitting.next(), fitting.count()) {
+        (Some(one), 0) => Ok(one.clone()),
+        (Some(_), more) => {
+            Err(VaultError::Ambiguous { selector: selector.to_owned(), count: more + 1 })
+        }
+        (None, _) => Err(none()),
+    }
+}
+
+/// The newest snapshot made at or before `time`.
+pub(crate) fn at(all: &[Snapshot], time: Timestamp) -> Option<Snapshot> {
+    all.iter().find(|s| s.time <= time).cloned()
+}
+
+/// The time in the type that the repository format stores.
+pub(crate) fn zoned(time: Timestamp) -> jiff::Zoned {
+    time.to_zoned(TimeZone::UTC)
+}

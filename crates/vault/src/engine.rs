@@ -1,0 +1,201 @@
+//! The storage engine (rustic_core) behind typed errors. Owns opening, the loaded
+//! index and the translation of the engine's errors and panics; decides nothing
+//! about snapshots or folders.
+
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustic_core::repofile::{BlobType, MasterKey, Node};
+use rustic_core::{
+    BlobId, ConfigOptions, Credentials, DataId, ErrorKind, FileType, Id, IndexedFullStatus,
+    KeyOptions, OpenStatus, ReadBackend, Repository, RepositoryBackends, RepositoryOptions,
+    RusticError, RusticResult, TreeId,
+};
+
+use crate::error::{Result, VaultError};
+use crate::key::VaultKey;
+use crate::stat::is_plain_name;
+use crate::storage::Storage;
+
+/// An opened repository with its index in memory.
+pub(crate) type Repo = Repository<IndexedFullStatus>;
+
+/// One vault's engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) storage: Arc<Storage>,
+    master: MasterKey,
+    /// The repository as loaded, and the index files it was loaded from.
+    loaded: Mutex<Option<(Vec<Id>, Arc<Repo>)>>,
+}
+
+impl Engine {
+    /// Makes the files of a new vault.
+    pub(crate) fn create(storage: Arc<Storage>, key: &VaultKey) -> Result<Self> {
+        let credentials = Credentials::password(key.reveal());
+        let repo = guarded(&storage, "making the vault", || {
+            blank(&storage)?.init(&credentials, &KeyOptions::default(), &ConfigOptions::default())
+        })?;
+        let master = repo.key();
+        key.remember(master.clone());
+        Ok(Self { storage, master, loaded: Mutex::new(None) })
+    }
+
+    /// Opens an existing vault. The remembered master key saves the slow derivation;
+    /// when it does not fit the password decides.
+    pub(crate) fn open(storage: Arc<Storage>, key: &VaultKey) -> Result<Self> {
+        let found = storage.list(FileType::Config);
+        if !matches!(found.as_deref(), Ok([_])) {
+            return Err(VaultError::NotAVault { path: storage.dir().into() });
+        }
+        let remembered =
+            key.master().and_then(|m| Self::enter(&storage, &Credentials::Masterkey(m)).ok());
+        let repo = match remembered {
+            Some(repo) => repo,
+            None => {
+                let repo = Self::enter(&storage, &Credentials::password(key.reveal()))?;
+                key.remember(repo.key());
+                repo
+            }
+        };
+        Ok(Self { storage, master: repo.key(), loaded: Mutex::new(None) })
+    }
+
+    fn enter(storage: &Arc<Storage>, with: &Credentials) -> Result<Repository<OpenStatus>> {
+        let opened = catch_unwind(AssertUnwindSafe(|| blank(storage)?.open(with)));
+        let path = || storage.dir().to_path_buf();
+        match opened {
+            Ok(Ok(repo)) => Ok(repo),
+            Ok(Err(e)) if e.is_incorrect_password() => Err(VaultError::WrongKey { path: path() }),
+            Ok(Err(e)) => Err(VaultError::Damaged { path: path(), what: e.display_log() }),
+            Err(panic) => Err(VaultError::Damaged { path: path(), what: panic_text(&*panic) }),
+        }
+    }
+
+    /// The repository, its index loaded anew if the vault's index files changed.
+    pub(crate) fn repo(&self) -> Result<Arc<Repo>> {
+        let damaged = |e: &RusticError| VaultError::Damaged {
+            path: self.storage.dir().into(),
+            what: e.display_log(),
+        };
+        let mut now = self.storage.list(FileType::Index).map_err(|e| damaged(&e))?;
+        now.sort_unstable();
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((then, repo)) = &*loaded
+            && *then == now
+        {
+            return Ok(Arc::clone(repo));
+        }
+        let opened = Self::enter(&self.storage, &Credentials::Masterkey(self.master.clone()))?;
+        let repo = Arc::new(guarded(&self.storage, "loading the index", || opened.to_indexed())?);
+        *loaded = Some((now, Arc::clone(&repo)));
+        Ok(repo)
+    }
+
+    /// Runs an engine call with its errors and panics turned into ours.
+    pub(crate) fn run<T>(
+        &self,
+        doing: &'static str,
+        call: impl FnOnce() -> RusticResult<T>,
+    ) -> Result<T> {
+        guarded(&self.storage, doing, call)
+    }
+
+    /// Entries of a stored directory, sorted by name.
+    pub(crate) fn tree(&self, repo: &Repo, id: TreeId) -> Result<Vec<Node>> {
+        let nodes = self.run("reading a directory", || repo.get_tree(&id))?.nodes;
+        if let Some(bad) = nodes.iter().find(|n| !is_plain_name(n)) {
+            return Err(VaultError::Damaged {
+                path: self.storage.dir().into(),
+                what: format!("a stored directory holds the name {:?}", bad.name),
+            });
+        }
+        Ok(nodes)
+    }
+
+    /// Writes a stored file's content to `to`, one piece after the other, and gives
+    /// its length.
+    pub(crate) fn copy_content(
+        &self,
+        repo: &Repo,
+        content: &[DataId],
+        to: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<u64> {
+        let mut length = 0;
+        for id in content {
+            let piece = self.run("reading a file's content", || {
+                repo.get_blob_cached(&BlobId::from(**id), BlobType::Data)
+            })?;
+            to(&piece).map_err(|e| VaultError::io("write the content of", "a restored file", e))?;
+            length += piece.len() as u64;
+        }
+        Ok(length)
+    }
+
+    /// Whether the bytes that `from` yields are exactly the stored content.
+    pub(crate) fn content_is(repo: &Repo, content: &[DataId], from: &mut impl Read) -> bool {
+        let same = content.iter().all(|id| {
+            repo.get_index_entry(id)
+                .is_ok_and(|entry| id.blob_matches_reader(entry.data_length().into(), from))
+        });
+        same && matches!(from.read(&mut [0u8]), Ok(0))
+    }
+
+    /// Whether every piece of the content is in the vault, as its index says.
+    pub(crate) fn has_content(repo: &Repo, content: &[DataId]) -> bool {
+        content.iter().all(|id| repo.get_index_entry(id).is_ok())
+    }
+}
+
+/// Whether this vault would open with an empty password. It never should.
+///
+/// # Errors
+/// When there is no vault in the directory.
+pub(crate) fn opens_without_password(storage: &Arc<Storage>) -> Result<bool> {
+    if !matches!(storage.list(FileType::Config).as_deref(), Ok([_])) {
+        return Err(VaultError::NotAVault { path: storage.dir().into() });
+    }
+    Ok(Engine::enter(storage, &Credentials::password("")).is_ok())
+}
+
+fn blank(storage: &Arc<Storage>) -> RusticResult<Repository<()>> {
+    let mut options = RepositoryOptions::default();
+    options.no_cache = true;
+    let backends = RepositoryBackends::new(Arc::clone(storage) as _, None);
+    Repository::new(&options, &backends)
+}
+
+fn guarded<T>(
+    storage: &Storage,
+    doing: &'static str,
+    call: impl FnOnce() -> RusticResult<T>,
+) -> Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(call));
+    // Asked every time, so that an old refusal is never blamed for a new failure.
+    let no_space = storage.take_no_space();
+    match outcome {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) | Err(_) if no_space.is_some() => Err(no_space.unwrap_or(VaultError::Cancelled)),
+        Ok(Err(e)) => Err(VaultError::Engine { doing, detail: e.display_log() }),
+        Err(panic) => Err(VaultError::Engine { doing, detail: panic_text(&*panic) }),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("it panicked: {}", text.unwrap_or_default())
+}
+
+/// An error of ours in the engine's type, for the traits it calls.
+pub(crate) fn engine_error(text: &'static str) -> Box<RusticError> {
+    RusticError::new(ErrorKind::InputOutput, text)
+}
+
+/// Sends bytes to a writer until it refuses.
+pub(crate) fn writing(to: &mut dyn Write) -> impl FnMut(&[u8]) -> std::io::Result<()> + '_ {
+    |bytes| to.write_all(bytes)
+}

@@ -1,0 +1,526 @@
+//! The vault's files on disk: the storage half that rustic_core is given. Owns
+//! permissions, durability, the free-space floor and the commit point of a snapshot;
+//! knows nothing about what the bytes mean.
+//!
+//! Order of a commit: packs are written and synced aside; when an index file comes
+//! they take their places, then the index does; then directories are synced, then the
+//! snapshot file is written, and its directory is synced last. A snapshot that is
+//! visible is therefore whole, and what a failed or killed writer leaves lies aside,
+//! where the next writer sweeps it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use rustic_core::{
+    ALL_FILE_TYPES, BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult,
+    WriteBackend,
+};
+
+use crate::error::{At, Result, VaultError, is_no_space};
+
+const CONFIG: &str = "config";
+const TEMPORARY: &str = "tmp";
+/// Stock restic keeps its locks here and expects the directory.
+const LOCKS: &str = "locks";
+const LOCK_FILE: &str = "ringfence.lock";
+/// Never more than this is kept free for others, and never more than a fiftieth of the disk.
+const FLOOR: u64 = 256 * 1024 * 1024;
+
+/// Storage of one vault.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    dir: PathBuf,
+    sequence: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Directories that got a new name since they were last synced.
+    unsynced: BTreeSet<PathBuf>,
+    /// While a snapshot is being made: its file is held here and can be read back,
+    /// but is not in the vault yet.
+    held: Option<Held>,
+    /// Set when a write was refused for lack of room.
+    no_space: Option<u64>,
+    /// The snapshot file written last.
+    written: Option<Id>,
+    /// Packs that are written and synced, but not in the vault before an index names them.
+    waiting: Vec<(Id, PathBuf)>,
+    /// Packs opened last: trees lie side by side in few of them.
+    open: Vec<(Id, Arc<File>)>,
+}
+
+/// Snapshot files that no pass but the next may see: every pass builds on the one before.
+#[derive(Debug, Default)]
+struct Held(Vec<(Id, Bytes)>);
+
+/// The right to write, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct WriteLock(#[expect(dead_code, reason = "the open file holds the lock")] File);
+
+impl Storage {
+    /// Storage in `dir`, which need not exist yet.
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.into(), sequence: AtomicU64::new(0), state: Mutex::default() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes the writer's lock without waiting, and sweeps what a crashed writer left.
+    pub(crate) fn lock(&self) -> Result<WriteLock> {
+        let path = self.dir.join(LOCK_FILE);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .at("open the lock file", &path)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(VaultError::Busy { path: self.dir.clone() });
+            }
+            Err(e) => return Err(e).at("lock", &path),
+        }
+        if let Ok(entries) = fs::read_dir(self.dir.join(TEMPORARY)) {
+            for entry in entries.flatten() {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(WriteLock(file))
+    }
+
+    /// Makes the directories of a vault.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        self.create().map_err(|e| {
+            self.take_no_space().unwrap_or_else(|| VaultError::Engine {
+                doing: "making the vault's directories",
+                detail: e.display_log(),
+            })
+        })
+    }
+
+    /// Refuses a directory that holds anything but the beginnings of a vault.
+    pub(crate) fn refuse_foreign(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.dir).at("list", &self.dir)?;
+        let ours = ["data", "index", "keys", "snapshots", LOCKS, TEMPORARY, LOCK_FILE];
+        for entry in entries {
+            let name = entry.at("list", &self.dir)?.file_name();
+            if !ours.iter().any(|o| name == *o) {
+                return Err(VaultError::Exists { path: self.dir.clone() });
+            }
+        }
+        let used = [FileType::Snapshot, FileType::Index, FileType::Pack]
+            .iter()
+            .any(|kind| self.entries(*kind).is_ok_and(|found| !found.is_empty()));
+        if used { Err(VaultError::Exists { path: self.dir.clone() }) } else { Ok(()) }
+    }
+
+    /// Removes the key of a vault whose making was cut short: it has no configuration
+    /// yet, so nothing was ever stored under it.
+    pub(crate) fn clear_unfinished(&self) -> Result<()> {
+        let keys = self.dir.join(FileType::Key.dirname());
+        for entry in fs::read_dir(&keys).at("list", &keys)? {
+            let path = entry.at("list", &keys)?.path();
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+        Ok(())
+    }
+
+    /// From now on the snapshot file is held back until [`Self::release`].
+    pub(crate) fn hold(&self) {
+        self.state().held.get_or_insert_default();
+    }
+
+    /// Forgets a held snapshot file, and packs that no index came to name.
+    pub(crate) fn release(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.held = None;
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, path) in waiting {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// The snapshot file that was written last.
+    pub(crate) fn last_snapshot(&self) -> Option<Id> {
+        self.state().written
+    }
+
+    /// Whether a write was refused for lack of room since the last call, as the error to report.
+    pub(crate) fn take_no_space(&self) -> Option<VaultError> {
+        let free = self.state().no_space.take()?;
+        Some(VaultError::NoSpace { path: self.dir.clone(), free, floor: self.floor().1 })
+    }
+
+    /// Puts every name on disk that was given so far.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let unsynced = std::mem::take(&mut self.state().unsynced);
+        for (done, dir) in unsynced.iter().enumerate() {
+            if let Err(e) = File::open(dir).and_then(|d| d.sync_all()) {
+                self.state().unsynced.extend(unsynced.iter().skip(done).cloned());
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes in all files of the vault, as their lengths say.
+    pub(crate) fn size(&self) -> Result<u64> {
+        let mut total = 0;
+        for kind in ALL_FILE_TYPES {
+            let listed = self.list_with_size(kind).map_err(|e| VaultError::Damaged {
+                path: self.dir.clone(),
+                what: e.display_log(),
+            })?;
+            total += listed.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
+        }
+        Ok(total)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directory(&self, kind: FileType, id: &Id) -> PathBuf {
+        match kind {
+            FileType::Config => self.dir.clone(),
+            FileType::Pack => self.dir.join(kind.dirname()).join(&id.to_hex()[0..2]),
+            _ => self.dir.join(kind.dirname()),
+        }
+    }
+
+    fn path(&self, kind: FileType, id: &Id) -> PathBuf {
+        let directory = self.directory(kind, id);
+        match kind {
+            FileType::Config => directory.join(CONFIG),
+            _ => directory.join(id.to_hex().as_str()),
+        }
+    }
+
+    /// Free bytes and the floor; a file system that does not say counts as roomy.
+    fn floor(&self) -> (u64, u64) {
+        rustix::fs::statvfs(&self.dir).map_or((u64::MAX, 0), |s| {
+            let unit = s.f_frsize.max(1);
+            (s.f_bavail.saturating_mul(unit), FLOOR.min(s.f_blocks.saturating_mul(unit) / 50))
+        })
+    }
+
+    fn write(&self, kind: FileType, id: &Id, content: &BytesList) -> io::Result<()> {
+        let (free, floor) = self.floor();
+        if free.saturating_sub(content.size() as u64) < floor {
+            self.state().no_space = Some(free);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let number = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.dir.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
+        let result = self.write_through(kind, id, content, &temporary);
+        if let Err(error) = &result {
+            let _ = fs::remove_file(&temporary);
+            if is_no_space(error) {
+                self.state().no_space = Some(0);
+            }
+        }
+        result
+    }
+
+    fn write_through(
+        &self,
+        kind: FileType,
+        id: &Id,
+        content: &BytesList,
+        temporary: &Path,
+    ) -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+        for part in content.slice() {
+            file.write_all(part)?;
+        }
+        file.sync_all()?;
+        if kind == FileType::Pack {
+            self.state().waiting.push((*id, temporary.to_path_buf()));
+            return Ok(());
+        }
+        if kind == FileType::Index {
+            let waiting = std::mem::take(&mut self.state().waiting);
+            for (pack, path) in waiting {
+                self.enter(FileType::Pack, &pack, &path)?;
+            }
+            self.sync()?;
+        }
+        self.enter(kind, id, temporary)?;
+        self.sync()?;
+        if kind == FileType::Snapshot {
+            self.state().written = Some(*id);
+        }
+        Ok(())
+    }
+
+    /// Gives a complete file its place.
+    fn enter(&self, kind: FileType, id: &Id, temporary: &Path) -> io::Result<()> {
+        let directory = self.directory(kind, id);
+        if kind == FileType::Pack && !directory.is_dir() {
+            make_dir(&directory)?;
+            self.state().unsynced.insert(self.dir.join(kind.dirname()));
+        }
+        fs::rename(temporary, self.path(kind, id))?;
+        self.state().unsynced.insert(directory);
+        Ok(())
+    }
+
+    fn open_pack(&self, id: &Id) -> io::Result<Arc<File>> {
+        const KEPT: usize = 16;
+        if let Some((_, file)) = self.state().open.iter().find(|(i, _)| i == id) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(self.path(FileType::Pack, id))?);
+        let mut state = self.state();
+        if state.open.len() >= KEPT {
+            state.open.remove(0);
+        }
+        state.open.push((*id, Arc::clone(&file)));
+        Ok(file)
+    }
+
+    fn entries(&self, kind: FileType) -> io::Result<Vec<(Id, u32)>> {
+        let mut found = Vec::new();
+        let top = self.dir.join(kind.dirname());
+        if kind == FileType::Config {
+            return match fs::metadata(self.dir.join(CONFIG)) {
+                Ok(meta) => {
+                    Ok(vec![(Id::default(), u32::try_from(meta.len()).unwrap_or(u32::MAX))])
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(found),
+                Err(e) => Err(e),
+            };
+        }
+        if kind == FileType::Pack {
+            for sub in fs::read_dir(&top)? {
+                let sub = sub?;
+                if sub.file_type()?.is_dir() {
+                    list_into(&sub.path(), &mut found)?;
+                }
+            }
+        } else {
+            list_into(&top, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn held(&self, kind: FileType, id: &Id) -> Option<Bytes> {
+        if kind != FileType::Snapshot {
+            return None;
+        }
+        let state = self.state();
+        let held = state.held.as_ref()?.0.iter().find(|(held, _)| held == id)?;
+        Some(held.1.clone())
+    }
+
+    fn failure(&self, doing: &'static str, path: &Path, error: io::Error) -> Box<RusticError> {
+        RusticError::with_source(ErrorKind::Backend, "cannot {doing} `{path}`", error)
+            .attach_context("doing", doing)
+            .attach_context("path", path.to_string_lossy())
+    }
+}
+
+fn list_into(dir: &Path, found: &mut Vec<(Id, u32)>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        // Whatever is not named by a hash is not ours: restic's rule too.
+        let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<Id>().ok()) else {
+            continue;
+        };
+        let meta = entry.metadata()?;
+        if meta.is_file() {
+            found.push((id, u32::try_from(meta.len()).unwrap_or(u32::MAX)));
+        }
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+impl ReadBackend for Storage {
+    fn location(&self) -> String {
+        self.dir.to_string_lossy().into_owned()
+    }
+
+    fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        self.entries(tpe).map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
+    }
+
+    fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
+        if let Some(bytes) = self.held(tpe, id) {
+            return Ok(bytes);
+        }
+        let path = self.path(tpe, id);
+        fs::read(&path).map(Bytes::from).map_err(|e| self.failure("read", &path, e))
+    }
+
+    fn read_partial(
+        &self,
+        tpe: FileType,
+        id: &Id,
+        _cacheable: bool,
+        offset: u32,
+        length: u32,
+    ) -> RusticResult<Bytes> {
+        let path = self.path(tpe, id);
+        let read = || -> io::Result<Bytes> {
+            let file = if tpe == FileType::Pack {
+                self.open_pack(id)?
+            } else {
+                Arc::new(File::open(&path)?)
+            };
+            // A damaged index may name any length: ask the file before reserving memory.
+            let end = u64::from(offset) + u64::from(length);
+            if end > file.metadata()?.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut buffer = vec![0; length as usize];
+            file.read_exact_at(&mut buffer, offset.into())?;
+            Ok(buffer.into())
+        };
+        read().map_err(|e| self.failure("read part of", &path, e))
+    }
+
+    fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
+        self.path(tpe, id).to_string_lossy().into_owned()
+    }
+}
+
+impl WriteBackend for Storage {
+    fn create(&self) -> RusticResult<()> {
+        let make = || -> io::Result<()> {
+            make_dir(&self.dir)?;
+            for kind in ALL_FILE_TYPES {
+                make_dir(&self.dir.join(kind.dirname()))?;
+            }
+            make_dir(&self.dir.join(TEMPORARY))?;
+            make_dir(&self.dir.join(LOCKS))?;
+            let mut state = self.state();
+            state.unsynced.insert(self.dir.clone());
+            state.unsynced.insert(self.dir.join(FileType::Pack.dirname()));
+            if let Some(parent) = self.dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+                state.unsynced.insert(parent.into());
+            }
+            Ok(())
+        };
+        make().map_err(|e| {
+            if is_no_space(&e) {
+                self.state().no_space = Some(0);
+            }
+            self.failure("make", &self.dir, e)
+        })
+    }
+
+    fn write_bytes(
+        &self,
+        tpe: FileType,
+        id: &Id,
+        _cacheable: bool,
+        content: BytesList,
+    ) -> RusticResult<()> {
+        if tpe == FileType::Snapshot
+            && let Some(held) = self.state().held.as_mut()
+        {
+            held.0.push((*id, content.slice().concat().into()));
+            return Ok(());
+        }
+        self.write(tpe, id, &content).map_err(|e| self.failure("write", &self.path(tpe, id), e))
+    }
+
+    fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
+        // Nothing in this crate removes: only a retention run may, and there is none yet.
+        Err(self.failure("remove", &self.path(tpe, id), io::ErrorKind::PermissionDenied.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn files_are_private_and_removal_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        let id = Id::random();
+        storage.write_bytes(FileType::Pack, &id, false, vec![1, 2, 3].into()).unwrap();
+        assert!(storage.list(FileType::Pack).unwrap().is_empty(), "no index names it yet");
+        storage.write_bytes(FileType::Index, &Id::random(), false, vec![0].into()).unwrap();
+        assert!(storage.remove(FileType::Pack, &id, false).is_err());
+        assert_eq!(
+            storage.read_partial(FileType::Pack, &id, false, 1, 2).unwrap().as_ref(),
+            [2, 3]
+        );
+        assert!(storage.read_partial(FileType::Pack, &id, false, 1, u32::MAX).is_err());
+        assert_eq!(fs::metadata(storage.dir()).unwrap().mode() & 0o777, 0o700);
+        let file = storage.path(FileType::Pack, &id);
+        assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(storage.dir().join(TEMPORARY)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_held_snapshot_is_readable_but_not_on_disk() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        let id = Id::random();
+        storage.hold();
+        storage.write_bytes(FileType::Snapshot, &id, false, vec![7].into()).unwrap();
+        assert!(
+            storage.list(FileType::Snapshot).unwrap().is_empty(),
+            "readers on other threads see it"
+        );
+        assert_eq!(storage.read_full(FileType::Snapshot, &id).unwrap().as_ref(), [7]);
+        assert_eq!(fs::read_dir(storage.dir().join("snapshots")).unwrap().count(), 0);
+        storage.release();
+        assert!(storage.list(FileType::Snapshot).unwrap().is_empty());
+    }
+
+    #[test]
+    fn packs_without_an_index_do_not_stay() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
+        let aside = || fs::read_dir(storage.dir().join(TEMPORARY)).unwrap().count();
+        assert_eq!(aside(), 1);
+        storage.release();
+        assert_eq!(aside(), 0);
+        // And those of a writer that was killed go when the next one begins.
+        storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
+        drop(Storage::new(storage.dir()).lock().unwrap());
+        assert_eq!(aside(), 0);
+    }
+
+    #[test]
+    fn one_writer_at_a_time() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        let first = storage.lock().unwrap();
+        assert!(matches!(storage.lock(), Err(VaultError::Busy { .. })));
+        drop(first);
+        storage.lock().unwrap();
+    }
+}

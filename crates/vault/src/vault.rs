@@ -1,0 +1,230 @@
+//! The vault itself: opening, and every operation in one place. Owns which operation
+//! needs the writer's lock; the work is done in the modules it calls.
+
+use std::fs::DirBuilder;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::browse::{self, Entry};
+use crate::catalog::{self, Snapshot, SnapshotId, Snapshots};
+use crate::check::{self, CheckReport};
+use crate::diff::{self, Diff, Point};
+use crate::engine::{self, Engine};
+use crate::error::{At, Result, VaultError};
+use crate::key::VaultKey;
+use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
+use crate::snapshot::{self, SnapshotOutcome, SnapshotRequest};
+use crate::storage::Storage;
+use crate::watch::{Cancel, Progress, Watch};
+
+/// The snapshots of one folder. Usable from several threads; one operation at a time
+/// may write, a second one gets [`VaultError::Busy`].
+#[derive(Debug)]
+pub struct Vault {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Vault {
+    /// Makes a new vault in `dir` (mode 0700, made if missing, else empty or left by a
+    /// crash before it was a vault). The key should be stored first: a vault whose key
+    /// is lost is lost.
+    ///
+    /// # Errors
+    /// When the directory is in use, cannot be written, or the disk is full.
+    pub fn create(dir: &Path, key: &VaultKey) -> Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).at("make the directory", dir)?;
+        let storage = Arc::new(Storage::new(dir));
+        storage.refuse_foreign()?;
+        storage.prepare()?;
+        let lock = storage.lock()?;
+        storage.clear_unfinished()?;
+        let engine = Engine::create(Arc::clone(&storage), key)?;
+        storage.sync().at("sync", dir)?;
+        drop(lock);
+        Ok(Self { engine: Arc::new(engine) })
+    }
+
+    /// Opens an existing vault.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAVault`], [`VaultError::WrongKey`], [`VaultError::Damaged`].
+    pub fn open(dir: &Path, key: &VaultKey) -> Result<Self> {
+        let engine = Engine::open(Arc::new(Storage::new(dir)), key)?;
+        Ok(Self { engine: Arc::new(engine) })
+    }
+
+    /// Where the vault is; stock restic opens this directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.engine.storage.dir()
+    }
+
+    /// Takes a snapshot. On `Ok` it is on disk and was read back, or nothing had
+    /// changed and the latest snapshot was read back.
+    ///
+    /// # Errors
+    /// Any; earlier snapshots are intact and the next attempt starts afresh.
+    pub fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotOutcome> {
+        let _lock = self.engine.storage.lock()?;
+        snapshot::make(&self.engine, request)
+    }
+
+    /// All snapshots, the newest first. A damaged snapshot file is listed apart.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn snapshots(&self) -> Result<Snapshots> {
+        catalog::list(&self.engine, &*self.engine.repo()?)
+    }
+
+    /// Finds one snapshot: `latest`, the beginning of an id, or a time such as
+    /// `2026-01-31T12:00:00Z` (the newest made at or before it).
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchSnapshot`], [`VaultError::Ambiguous`].
+    pub fn find(&self, selector: &str) -> Result<Snapshot> {
+        catalog::find(&self.snapshots()?.snapshots, selector)
+    }
+
+    /// The newest snapshot made at or before a time.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchSnapshot`].
+    pub fn find_at(&self, time: Timestamp) -> Result<Snapshot> {
+        catalog::at(&self.snapshots()?.snapshots, time)
+            .ok_or_else(|| VaultError::NoSuchSnapshot { selector: time.to_string() })
+    }
+
+    /// Reads one snapshot's record.
+    ///
+    /// # Errors
+    /// When it does not exist or is damaged.
+    pub fn load(&self, id: SnapshotId) -> Result<Snapshot> {
+        catalog::load(&self.engine, &*self.engine.repo()?, id.0)
+    }
+
+    /// Entries of a directory in a snapshot, sorted by name; `b""` is the folder itself.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn list_dir(&self, snapshot: SnapshotId, path: &[u8]) -> Result<Vec<Entry>> {
+        browse::list_dir(&self.engine, snapshot, path)
+    }
+
+    /// One entry of a snapshot.
+    ///
+    /// # Errors
+    /// When there is no such entry.
+    pub fn node(&self, snapshot: SnapshotId, path: &[u8]) -> Result<Entry> {
+        browse::entry(&self.engine, snapshot, path)
+    }
+
+    /// Writes a stored file's content to `to`, piece by piece, and gives its length.
+    ///
+    /// # Errors
+    /// When there is no such file, it is damaged, or `to` refuses.
+    pub fn read_file(&self, snapshot: SnapshotId, path: &[u8], to: &mut dyn Write) -> Result<u64> {
+        browse::read_file(&self.engine, snapshot, path, to)
+    }
+
+    /// Compares two states; at most one of them may be the live folder. Entries are in
+    /// walking order; the folder itself is the entry with the empty path.
+    ///
+    /// # Errors
+    /// When a side cannot be read, or both are live.
+    pub fn diff(&self, from: Point<'_>, to: Point<'_>) -> Result<Diff> {
+        let repo = self.engine.repo()?;
+        let from = diff::side(&self.engine, &repo, from)?;
+        let to = diff::side(&self.engine, &repo, to)?;
+        diff::compare(&self.engine, &repo, (&from, &to), &Watch::default())
+    }
+
+    /// Plans going back to a snapshot, and touches nothing.
+    ///
+    /// # Errors
+    /// When the snapshot or the target cannot be read.
+    pub fn plan_restore(&self, request: &RestoreRequest) -> Result<RestorePlan> {
+        restore::plan_restore(&self.engine, request, &Watch::default())
+    }
+
+    /// Plans putting back what a session changed, and touches nothing. What somebody
+    /// else changed since is a conflict and kept, unless `all` is asked for.
+    ///
+    /// # Errors
+    /// When a snapshot or the folder cannot be read.
+    pub fn plan_undo(&self, request: &UndoRequest) -> Result<RestorePlan> {
+        restore::plan_undo(&self.engine, request, &Watch::default())
+    }
+
+    /// Carries out a plan. `staging` is a private directory on the same mount as the
+    /// target that no share shows; it is made if missing and empty afterwards. If this
+    /// is cut short [`resume_restore`] completes it.
+    ///
+    /// # Errors
+    /// When it cannot be staged: then the target is untouched. Later only for errors of
+    /// the file system: then the log remains and it can be resumed.
+    pub fn apply(
+        &self,
+        plan: &RestorePlan,
+        staging: &Path,
+        progress: Option<Arc<dyn Progress>>,
+        cancel: Cancel,
+    ) -> Result<RestoreReport> {
+        restore::apply(&self.engine, plan, staging, &Watch { progress, cancel })
+    }
+
+    /// Checks the vault: its structure, and all stored data if `read_data` is set.
+    ///
+    /// # Errors
+    /// When not even the list of snapshots can be had; all else is a named problem.
+    pub fn check(&self, read_data: bool) -> Result<CheckReport> {
+        check::check(&self.engine, read_data)
+    }
+
+    /// Bytes that the vault occupies.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn size(&self) -> Result<u64> {
+        self.engine.storage.size()
+    }
+}
+
+/// Completes a restore that was cut short, from the redo log in its staging
+/// directory. `None` if there was none; leftovers of staging are removed then. Needs
+/// no vault: what was to be restored is staged.
+///
+/// # Errors
+/// When the folder is gone or the file system refuses; it can be tried again.
+pub fn resume_restore(
+    staging: &Path,
+    progress: Option<Arc<dyn Progress>>,
+) -> Result<Option<RestoreReport>> {
+    restore::resume(staging, &Watch { progress, cancel: Cancel::default() })
+}
+
+/// Whether the vault in `dir` opens with an empty password. It never should: for the
+/// health check.
+///
+/// # Errors
+/// [`VaultError::NotAVault`].
+pub fn opens_without_password(dir: &Path) -> Result<bool> {
+    engine::opens_without_password(&Arc::new(Storage::new(dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_may_be_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Vault>();
+        shared::<VaultKey>();
+        shared::<RestorePlan>();
+    }
+}

@@ -1,0 +1,265 @@
+//! A folder that fights back: swapped names, pipes, unreadable and moving files.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ringfence_vault::{EntryKind, Point, SnapshotId, SnapshotKind, Vault};
+
+use crate::lab::{Lab, assert_same, is_root};
+
+/// Runs `act` over and over beside `work`.
+fn beside<T>(act: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
+        while !seen.load(Ordering::Relaxed) {
+            act();
+        }
+    });
+    let result = work();
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
+    result
+}
+
+fn contents(vault: &Vault, id: SnapshotId, dir: &[u8], found: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+    for entry in vault.list_dir(id, dir).unwrap() {
+        match entry.kind {
+            EntryKind::Directory => contents(vault, id, &entry.path.0, found),
+            EntryKind::File => {
+                let mut bytes = Vec::new();
+                vault.read_file(id, &entry.path.0, &mut bytes).unwrap();
+                found.push((entry.path.0, bytes));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn swap(a: &Path, b: &Path) {
+    let cwd = rustix::fs::CWD;
+    let _ = rustix::fs::renameat_with(cwd, a, cwd, b, rustix::fs::RenameFlags::EXCHANGE);
+}
+
+#[test]
+fn swapped_links_never_lead_a_snapshot_outside() {
+    const SECRET: &[u8] = b"the secret outside the folder";
+    let lab = Lab::new();
+    let outside = lab.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), SECRET).unwrap();
+    lab.write("file", "harmless");
+    lab.write("dir/file", "harmless");
+    // Renamed within the folder, so that a snapshot may meet either at either name.
+    symlink(outside.join("file"), lab.path("swap-file")).unwrap();
+    symlink(&outside, lab.path("swap-dir")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, lab.path("pipe"), rustix::fs::Mode::from(0o600)).unwrap();
+    lab.write("piped", "harmless");
+    let swaps = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&swaps);
+    let at = |name: &str| lab.path(name);
+    let pairs =
+        [(at("file"), at("swap-file")), (at("dir"), at("swap-dir")), (at("pipe"), at("piped"))];
+    let seconds = if std::env::var_os("RINGFENCE_SOAK").is_some() { 120 } else { 6 };
+    let taken = beside(
+        move || {
+            for (a, b) in &pairs {
+                swap(a, b);
+            }
+            counter.fetch_add(1, Ordering::Relaxed);
+        },
+        || {
+            let start = Instant::now();
+            let mut taken = Vec::new();
+            while start.elapsed() < Duration::from_secs(seconds) {
+                let one = Instant::now();
+                taken.push(lab.snapshot(SnapshotKind::Periodic).snapshot.id);
+                assert!(one.elapsed() < Duration::from_secs(10), "a snapshot hung");
+                // A comparison opens files too.
+                lab.vault.diff(Point::Folder(&lab.folder), Point::Snapshot(taken[0])).unwrap();
+            }
+            taken
+        },
+    );
+    assert!(swaps.load(Ordering::Relaxed) > 200 && taken.len() > 5);
+    for id in &taken {
+        let mut found = Vec::new();
+        contents(&lab.vault, *id, b"", &mut found);
+        for (path, bytes) in found {
+            assert_ne!(bytes, SECRET, "{} leaked", String::from_utf8_lossy(&path));
+        }
+    }
+    lab.assert_whole();
+}
+
+/// Also run by `faults::child` under another user, for whom modes count.
+pub(crate) fn unreadable_entries_keep_their_stored_version() {
+    let lab = Lab::new();
+    lab.write("file", "one");
+    lab.write("dir/inner", "two");
+    lab.write("other", "x");
+    let first = lab.snapshot(SnapshotKind::Opening);
+    let reference = lab.reference("reference");
+    let chmod = |name: &str, mode| {
+        fs::set_permissions(lab.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::write(lab.path("file"), "newer").unwrap();
+    lab.write("never-stored", "z");
+    for name in ["file", "dir", "never-stored"] {
+        chmod(name, 0o000);
+    }
+    fs::write(lab.path("other"), "y").unwrap();
+    let second = lab.snapshot(SnapshotKind::Closing);
+    assert!(!second.unchanged);
+    let remarks: Vec<_> =
+        second.unreadable.iter().map(|r| (r.path.lossy(), r.previous_kept)).collect();
+    assert_eq!(
+        remarks,
+        [("dir".to_owned(), true), ("file".to_owned(), true), ("never-stored".to_owned(), false)]
+    );
+    assert_eq!(second.snapshot.unreadable, second.unreadable);
+    let read = |path: &[u8]| {
+        let mut bytes = Vec::new();
+        lab.vault.read_file(second.snapshot.id, path, &mut bytes).map(|_| bytes)
+    };
+    assert_eq!(read(b"file").unwrap(), b"one", "looks deleted or empty");
+    assert_eq!(read(b"dir/inner").unwrap(), b"two");
+    assert_eq!(read(b"other").unwrap(), b"y");
+    assert!(read(b"never-stored").is_err());
+    // It stays reported, and is read again once it can be.
+    assert!(!lab.snapshot(SnapshotKind::Manual).unreadable.is_empty());
+    for (name, mode) in [("file", 0o644), ("dir", 0o755), ("never-stored", 0o644)] {
+        chmod(name, mode);
+    }
+    let third = lab.snapshot(SnapshotKind::Manual);
+    assert_eq!(third.unreadable, []);
+    let mut bytes = Vec::new();
+    lab.vault.read_file(third.snapshot.id, b"file", &mut bytes).unwrap();
+    assert_eq!(bytes, b"newer");
+    // A directory closed to its owner is no obstacle for a restore.
+    chmod("dir", 0o500);
+    fs::remove_file(lab.path("never-stored")).unwrap();
+    let report = lab.restore(&first);
+    assert_eq!(report.kept_conflicts, []);
+    assert_same(&reference, &lab.folder);
+    lab.assert_whole();
+}
+
+#[test]
+fn unreadable_entries() {
+    if !is_root() {
+        return unreadable_entries_keep_their_stored_version();
+    }
+    // Nothing is unreadable to root, so another user plays this.
+    let place = tempfile::Builder::new().prefix("nobody").tempdir().unwrap();
+    let nobody = 65_534;
+    std::os::unix::fs::chown(place.path(), Some(nobody), Some(nobody)).unwrap();
+    // The test program itself may lie where that user cannot reach it.
+    let program = place.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let played = crate::faults::play(&["unreadable", place.path().to_str().unwrap()]);
+    let mut command = std::process::Command::new(&program);
+    command.args(played.get_args());
+    for (name, value) in played.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let output = command.env("TMPDIR", place.path()).uid(nobody).gid(nobody).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
+    assert!(String::from_utf8_lossy(&text).contains("1 passed"), "the other user ran nothing");
+}
+
+#[test]
+fn a_file_that_moves_while_it_is_read_is_reported_and_stored_consistently() {
+    let lab = Lab::new();
+    let path: PathBuf = lab.path("hot");
+    fs::write(&path, vec![b'0'; 8 << 20]).unwrap();
+    lab.write("calm", "calm");
+    let flip = AtomicU64::new(0);
+    let writer = path.clone();
+    let act = move || {
+        use std::os::unix::fs::FileExt;
+        let n = flip.fetch_add(1, Ordering::Relaxed);
+        let Ok(file) = fs::File::options().write(true).open(&writer) else { return };
+        file.write_all_at(&n.to_le_bytes(), (n * 4096) % (8 << 20)).unwrap();
+        if n.is_multiple_of(64) {
+            file.set_len((7 << 20) + (n % 1000) * 1000).unwrap();
+        }
+    };
+    let outcome = beside(act, || lab.snapshot(SnapshotKind::Periodic));
+    let changed: Vec<_> = outcome.changed_while_read.iter().map(|p| p.lossy()).collect();
+    assert_eq!(changed, ["hot"]);
+    let node = lab.vault.node(outcome.snapshot.id, b"hot").unwrap();
+    let mut bytes = Vec::new();
+    let length = lab.vault.read_file(outcome.snapshot.id, b"hot", &mut bytes).unwrap();
+    assert_eq!(length, node.size, "size and content disagree");
+    // At rest it is stored as it is, and no longer reported.
+    let calm = lab.snapshot(SnapshotKind::Closing);
+    assert!(!calm.unchanged);
+    assert_eq!(calm.changed_while_read, []);
+    assert_same(&lab.folder, &lab.restore_elsewhere(&calm, "calm"));
+}
+
+#[test]
+fn mounts_below_the_folder_are_not_crossed() {
+    let lab = Lab::new();
+    lab.write("below/file", "under the mount");
+    let mounted = is_root()
+        && std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "tmpfs"])
+            .arg(lab.path("below"))
+            .status()
+            .is_ok_and(|s| s.success());
+    if !mounted {
+        eprintln!("SKIPPED: mounting needs root");
+        return;
+    }
+    lab.write("below/elsewhere", "another file system");
+    let outcome = lab.snapshot(SnapshotKind::Manual);
+    let unmounted = std::process::Command::new("umount").arg(lab.path("below")).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(outcome.unreadable.len(), 1, "{:?}", outcome.unreadable);
+    assert!(outcome.unreadable[0].why.contains("mounted"));
+    assert!(lab.vault.list_dir(outcome.snapshot.id, b"below").unwrap().is_empty());
+}
+
+#[test]
+fn very_deep_folders_do_not_break_anything() {
+    let lab = Lab::new();
+    let mut dir = rustix::fs::open(
+        &lab.folder,
+        rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    for _ in 0..700 {
+        rustix::fs::mkdirat(&dir, "deep-directory-name", rustix::fs::Mode::from(0o755)).unwrap();
+        dir = rustix::fs::openat(
+            &dir,
+            "deep-directory-name",
+            rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
+    }
+    lab.write("file", "f");
+    let outcome = lab.snapshot(SnapshotKind::Manual);
+    assert_eq!(outcome.unreadable.len(), 1);
+    assert!(outcome.unreadable[0].why.contains("deep"), "{:?}", outcome.unreadable);
+    assert!(outcome.counts.directories >= 500);
+    assert_eq!(
+        lab.vault
+            .diff(Point::Folder(&lab.folder), Point::Snapshot(outcome.snapshot.id))
+            .unwrap()
+            .entries
+            .len(),
+        0
+    );
+    lab.assert_whole();
+}

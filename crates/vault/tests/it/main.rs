@@ -1,0 +1,18 @@
+//! The vault against real files, real restic and real crashes.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests compare with rsync and restic, and play parts in processes of their own"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers fail and skip aloud, as tests do"
+)]
+
+mod basics;
+mod faults;
+mod hostile;
+mod lab;
+mod property;
+mod restore;
+mod stock_restic;

@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# Promise 9: backups are plain restic repositories. Promise 3: no machine reaches them.
+
+folder=$(new_folder 'kept')
+make_project "$folder"
+before=$(reference "$folder")
+expect 0 inside "$folder" 'echo changed > notes.txt'
+
+vault=$(ringfence backup status --json | jq -r --arg path "$folder" '.folders[] | select(.path == $path) | .vault')
+[ -d "$vault" ] || die "the vault '$vault' is no directory"
+export RESTIC_PASSWORD RESTIC_CACHE_DIR="$WORK/restic-cache"
+RESTIC_PASSWORD=$(ringfence backup key "$folder")
+
+step "stock restic finds nothing wrong, reading all data"
+expect 0 restic -q -r "$vault" check --read-data
+
+step "stock restic restores the state before the session"
+opening=$(ringfence history "$folder" --json | jq -r '[.snapshots[] | select(.kind == "opening")][0].id')
+expect 0 restic -q -r "$vault" restore "$opening" --target "$WORK/by-restic"
+root=$(dirname "$(find "$WORK/by-restic" -name with\ space.txt)")
+identical "$before" "$root"
+
+step "another password does not open it, an empty one least of all"
+expect_failure env RESTIC_PASSWORD=wrong restic -q -r "$vault" snapshots
+expect_failure env RESTIC_PASSWORD= restic -q -r "$vault" snapshots
+
+step "key and vault are the user's alone"
+equal "mode of the key" "$(stat -c %a "$RINGFENCE_HOME"/state/keys/*.key | sort -u)" 600
+for directory in "$RINGFENCE_HOME/state/keys" "$RINGFENCE_HOME/state/vaults"; do
+    case $(stat -c %a "$directory") in *00) ;; *) die "others may enter $directory" ;; esac
+done
+
+step "inside, neither is to be found"
+expect 0 ringfence exec "$MACHINE" -- sudo find / -xdev -name "$(basename "$vault")*" -not -path '/proc/*'
+equal "what was found" "$(cat "$OUT")" ""
+
+step "ringfence checks it too, and finds the damage that is done to it"
+expect 0 ringfence backup check "$folder"
+copy="$WORK/vault-copy"
+cp -a "$vault" "$copy"
+pack=$(find "$vault/data" -type f -size +1k | head -n 1)
+chmod u+w "$pack"
+printf 'damage' | dd of="$pack" bs=1 seek=100 conv=notrunc status=none
+expect_failure ringfence backup check --read-data "$folder"
+rm -rf "$vault"
+mv "$copy" "$vault"

@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# A full disk, under the vault and under the folder: a clear error, nothing lost, and it
+# works again as soon as there is room. Needs no machine, but root for two small disks.
+
+[ "$(id -u)" = 0 ] || skip "needs root to mount a small disk"
+small="$WORK/small"
+mkdir -p "$small"
+mount -t tmpfs -o size=24m,mode=0755 none "$small" || skip "no file system can be mounted here"
+export RINGFENCE_HOME="$small/h"
+mkdir "$RINGFENCE_HOME"
+cleanup() {
+    ringfence daemon stop >/dev/null 2>&1 || true
+    wait_for 20 "the disk is free" umount "$small"
+    umount "$WORK/folders/tight" 2>/dev/null || true
+}
+trap cleanup EXIT
+
+step "the vault's disk is full: the folder is not called protected, and no agent gets to write"
+folder=$(new_folder 'big')
+make_project "$folder"
+head -c 40M /dev/urandom >"$folder/big"
+before=$(reference "$folder")
+expect_failure ringfence folder add "$folder"
+grep -qi -e "space" -e "full" "$OUT" "$ERR" || die "the reason is not told: $(cat "$ERR")"
+expect 255 ringfence run --yes --folder "$folder" -- sh -c 'echo > agent-was-here'
+identical "$before" "$folder"
+protection=$(ringfence status --json | jq -r --arg folder "$folder" '[.folders[] | select(.path == $folder) | .protection][0]')
+[ "$protection" != protected ] || die "the status says '$protection'"
+
+step "with room it works, and nothing is left over from before"
+mount -o remount,size=200m "$small"
+expect 0 ringfence folder add "$folder"
+expect 0 ringfence backup now "$folder"
+expect 0 ringfence backup check "$folder"
+
+step "the folder's disk is full in the middle of a restore: the error is told, and the restore can be repeated"
+tight=$(new_folder 'tight')
+mount -t tmpfs -o size=16m none "$tight"
+make_project "$tight"
+head -c 8M /dev/urandom >"$tight/half"
+before=$(reference "$tight")
+expect 0 ringfence folder add "$tight"
+expect 0 ringfence backup now "$tight"
+rm "$tight/half"
+head -c 14M /dev/urandom >"$tight/new" 2>/dev/null || true
+expect_failure ringfence restore --yes --folder "$tight" half
+grep -qi -e "space" -e "full" "$OUT" "$ERR" || die "the reason is not told: $(cat "$ERR")"
+rm "$tight/new"
+expect 0 ringfence restore --yes --folder "$tight" half
+# The directory's own time is the host's business: it deleted a file in it.
+touch -r "$before" "$tight"
+identical "$before" "$tight"
