@@ -3,6 +3,7 @@
 # needs was unpacked there beforehand under /usr/lib/ringfence. Nothing of one machine or one host may stay behind here:
 # identity, authorities and addresses arrive at each start as credentials.
 set -eu
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 lib=/usr/lib/ringfence
 
 # The one user. Its password is unusable but not locked ("!"), because sshd without PAM refuses locked accounts.
@@ -32,13 +33,14 @@ rm -rf /tmp/node
 node --version >/dev/null
 npm --version >/dev/null
 
-# The disk is grown to the machine's size at the first start; background zeroing of inode tables would only fill the overlay.
-printf '/dev/vda / ext4 rw,noatime,discard,noinit_itable,x-systemd.growfs 0 0\n' >/etc/fstab
+# The kernel mounts the root with its final options; an entry here would only have it mounted again.
+: >/etc/fstab
 printf 'LANG=C.UTF-8\n' >/etc/default/locale
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id /etc/ssh/ssh_host_*
 
-systemctl enable --quiet ringfence-network.service ssh.service docker.socket ringfence-guest.socket ringfence-guest.service ringfence-trust.service
+systemctl enable --quiet ringfence-network.service ssh.service docker.socket ringfence-guest.socket ringfence-guest.service \
+    ringfence-trust.service ringfence-grow.service
 # One static address needs no network daemon, and no login session is ever opened: both cost seconds under emulation.
 # Docker starts at its first use (by its socket) instead of making every start of the machine longer.
 systemctl disable --quiet docker.service containerd.service
@@ -47,6 +49,7 @@ systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer apt-daily.service
     systemd-networkd.service systemd-networkd.socket systemd-network-generator.service systemd-networkd-persistent-storage.service \
     systemd-logind.service systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-pstore.service \
     systemd-hwdb-update.service systemd-machine-id-commit.service ldconfig.service systemd-journal-catalog-update.service \
+    dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount tmp.mount \
     systemd-binfmt.service modprobe@drm.service modprobe@efi_pstore.service
 systemctl set-default --quiet multi-user.target
 

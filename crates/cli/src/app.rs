@@ -17,6 +17,7 @@ use crate::client::start::Starter;
 use crate::client::{Client, Route};
 use crate::env::Surroundings;
 use crate::error::{self, Result, usage};
+use crate::interrupt::Interrupts;
 use crate::output::Output;
 use crate::paths;
 use crate::time::{self, Moment};
@@ -30,14 +31,16 @@ pub struct App {
     pub out: Output,
     /// The daemon; started when it is needed.
     pub client: Client,
+    /// The person's Ctrl-C.
+    pub interrupts: Interrupts,
 }
 
 impl App {
     /// An app whose daemon is started on demand.
     #[must_use]
-    pub fn new(surroundings: Surroundings, out: Output) -> Self {
+    pub fn new(surroundings: Surroundings, out: Output, interrupts: Interrupts) -> Self {
         let client = Client::new(surroundings.layout.daemon_socket(), Starter::new());
-        Self { surroundings, out, client }
+        Self { surroundings, out, client, interrupts }
     }
 
     /// When the process started.
@@ -51,7 +54,7 @@ impl App {
     /// # Errors
     /// The daemon's, or that it was interrupted.
     pub async fn get<T: DeserializeOwned>(&self, route: Route) -> Result<T> {
-        interruptible(self.client.get(&route)).await
+        self.interruptible(self.client.get(&route)).await
     }
 
     /// A short call with a body.
@@ -63,7 +66,7 @@ impl App {
         route: Route,
         body: &impl Serialize,
     ) -> Result<T> {
-        interruptible(self.client.post(&route, body)).await
+        self.interruptible(self.client.post(&route, body)).await
     }
 
     /// A short call that removes something.
@@ -71,7 +74,7 @@ impl App {
     /// # Errors
     /// See [`App::get`].
     pub async fn delete(&self, route: Route) -> Result<()> {
-        interruptible(self.client.delete(&route)).await
+        self.interruptible(self.client.delete(&route)).await
     }
 
     /// A long call, with progress on standard error; Ctrl-C ends it.
@@ -97,7 +100,8 @@ impl App {
         body: &impl Serialize,
     ) -> Result<T> {
         let mut waiting = self.out.waiting();
-        interruptible(self.client.stream(method, &route, body, |event| waiting.on(event))).await
+        self.interruptible(self.client.stream(method, &route, body, |event| waiting.on(event)))
+            .await
     }
 
     /// A typed directory as an absolute path, else the current one.
@@ -201,14 +205,30 @@ impl App {
             )
             .hint(format!("{command} --yes")));
         }
-        self.out.ask(question).await
+        self.ask(question).await
     }
-}
 
-/// Ends the wait on Ctrl-C.
-async fn interruptible<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! {
-        result = future => result,
-        _ = tokio::signal::ctrl_c() => Err(error::interrupted()),
+    /// Asks a question on the terminal.
+    ///
+    /// # Errors
+    /// When it is interrupted or standard input cannot be read.
+    pub async fn ask(&self, question: &str) -> Result<bool> {
+        let answer = self.interruptible(self.out.ask(question)).await;
+        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Interrupted) {
+            // The cursor stands behind the question.
+            self.out.say("");
+        }
+        answer
+    }
+
+    /// Ends a wait on Ctrl-C.
+    ///
+    /// # Errors
+    /// The future's, or that it was interrupted.
+    pub async fn interruptible<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = future => result,
+            () = self.interrupts.next() => Err(error::interrupted()),
+        }
     }
 }

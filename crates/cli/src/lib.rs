@@ -10,6 +10,7 @@ pub mod client;
 pub mod commands;
 pub mod env;
 pub mod error;
+pub mod interrupt;
 pub mod output;
 pub mod paths;
 pub mod time;
@@ -18,10 +19,12 @@ use std::ffi::OsString;
 
 use clap::Parser as _;
 use ringfence_model::error::{ApiError, ErrorKind};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::app::App;
 use crate::args::Cli;
 use crate::env::Surroundings;
+use crate::interrupt::Interrupts;
 use crate::output::Output;
 
 /// Runs the command line and returns the exit code of `product.md`'s contract.
@@ -44,16 +47,15 @@ pub fn main_with(arguments: Vec<OsString>) -> u8 {
         Err(error) => return report(&Output::plain(), &error, around),
     };
     let output = Output::new(&surroundings, cli.quiet, cli.verbose);
-    let app = App::new(surroundings, output);
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                let error =
-                    ApiError::from_source(ErrorKind::Failed, "no thread could be started", &error);
-                return report(&app.out, &error, around);
-            }
-        };
+    let (runtime, interrupts) = match begin() {
+        Ok(begun) => begun,
+        Err(error) => {
+            let error =
+                ApiError::from_source(ErrorKind::Failed, "the program cannot begin", &error);
+            return report(&output, &error, around);
+        }
+    };
+    let app = App::new(surroundings, output, interrupts);
     let code = match runtime.block_on(commands::run(&app, cli.command)) {
         Ok(code) => code,
         Err(error) => report(&app.out, &error, around),
@@ -61,6 +63,16 @@ pub fn main_with(arguments: Vec<OsString>) -> u8 {
     // A thread may still wait for a line of standard input: the process ends without it.
     runtime.shutdown_background();
     code
+}
+
+/// The threads, and the listener for Ctrl-C, which needs them.
+fn begin() -> std::io::Result<(Runtime, Interrupts)> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let interrupts = {
+        let _context = runtime.enter();
+        Interrupts::listen()?
+    };
+    Ok((runtime, interrupts))
 }
 
 fn report(out: &Output, error: &ApiError, around: bool) -> u8 {

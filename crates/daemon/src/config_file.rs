@@ -78,7 +78,9 @@ impl ConfigFile {
     fn read(&self) -> Result<Config, ConfigError> {
         let text = match std::fs::read_to_string(&self.file) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::empty()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::empty());
+            }
             Err(error) => {
                 return Err(ConfigError {
                     file: self.file.clone(),
@@ -117,7 +119,8 @@ impl ConfigFile {
         })?;
         apply(&mut document, folder, edit, &self.home);
         let after = document.to_string();
-        Config::parse(&self.file, &after, &self.home).map_err(|error| config_error(&error, &self.file))?;
+        Config::parse(&self.file, &after, &self.home)
+            .map_err(|error| config_error(&error, &self.file))?;
         let write = || {
             if !before.is_empty() {
                 let mut previous = self.file.clone().into_os_string();
@@ -150,7 +153,8 @@ fn apply(document: &mut DocumentMut, folder: &Path, edit: &FolderEdit, home: &Pa
             None => Path::new(path) == folder,
         })
     };
-    let entry = document.entry("folder").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    let entry =
+        document.entry("folder").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     let Some(tables) = entry.as_array_of_tables_mut() else { return };
     if *edit == FolderEdit::Remove {
         tables.retain(|table| !is_it(table));
@@ -215,7 +219,8 @@ mod tests {
     fn a_broken_file_leaves_the_last_good_one_in_force() {
         let (directory, config) = file("[[folder]]\npath = \"/srv/a\"\nprofiles = []\n");
         assert_eq!(config.current().expect("good").folders.len(), 1);
-        std::fs::write(directory.path().join("config.toml"), "[[folder]]\npth = 1\n").expect("writes");
+        std::fs::write(directory.path().join("config.toml"), "[[folder]]\npth = 1\n")
+            .expect("writes");
         let error = config.current().expect_err("broken");
         assert_eq!(error.kind, ErrorKind::Config);
         assert_eq!(config.last_good().folders.len(), 1);

@@ -74,9 +74,9 @@ fn policy(rule: &NetworkRule) -> Policy {
             let mut names = Vec::new();
             let mut addresses = Vec::new();
             for entry in &rule.allow {
-                let address = entry.parse().or_else(|_| {
-                    entry.parse::<std::net::IpAddr>().map(ipnet::IpNet::from)
-                });
+                let address = entry
+                    .parse()
+                    .or_else(|_| entry.parse::<std::net::IpAddr>().map(ipnet::IpNet::from));
                 match address {
                     Ok(network) => addresses.push(network),
                     Err(_) => names.push(entry.clone()),

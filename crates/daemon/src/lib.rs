@@ -53,7 +53,8 @@ fn start(layout: Layout) -> io::Result<()> {
     }
     // QEMU and gateway run as users of their own and must pass through to their sockets.
     std::fs::set_permissions(&layout.run, std::fs::Permissions::from_mode(0o711))?;
-    let lock_file = File::options().create(true).truncate(false).write(true).open(layout.daemon_lock())?;
+    let lock_file =
+        File::options().create(true).truncate(false).write(true).open(layout.daemon_lock())?;
     let mut lock = RwLock::new(lock_file);
     let Ok(_guard) = lock.try_write() else {
         // Two command lines started a daemon at once: the other one serves both.
@@ -62,7 +63,8 @@ fn start(layout: Layout) -> io::Result<()> {
     log_to(&layout)?;
     // A session of its own: a Ctrl-C in the terminal that started it is not for the daemon.
     let _ = rustix::process::setsid();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(layout))
 }
 
@@ -72,7 +74,8 @@ async fn run(layout: Layout) -> io::Result<()> {
     let listener = UnixListener::bind(&socket)?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
     let daemon = Daemon::new(layout);
-    tokio::spawn(Arc::clone(&daemon).keep_house());
+    // Nobody is told anything before it is known what an earlier daemon left running.
+    Arc::clone(&daemon).recover().await;
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
     let shutdown = async move {
@@ -117,7 +120,9 @@ fn log_to(layout: &Layout) -> io::Result<()> {
     let log = files::open_log(&layout.daemon_log(), MAX_LOG)?;
     let filter = facts::variable("RINGFENCE_LOG").and_then(|value| value.into_string().ok());
     tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| "info,rustic_core=warn,rustic_backend=warn".to_owned()))
+        .with_env_filter(
+            filter.unwrap_or_else(|| "info,rustic_core=warn,rustic_backend=warn".to_owned()),
+        )
         .with_ansi(false)
         .with_writer(std::sync::Mutex::new(log))
         .try_init()

@@ -85,9 +85,11 @@ pub async fn start(
         run_as: uids.map(|uids| uids.share),
         front_end: uids.map(|uids| uids.qemu),
         identity: Some((folder.device, folder.inode)),
+        threads: None,
         without: Vec::new(),
     };
-    let (process, _ready) = child::start::<_, serde_json::Value>("share", &spec, log, START).await?;
+    let (process, _ready) =
+        child::start::<_, serde_json::Value>("share", &spec, log, START).await?;
     Ok(process)
 }
 
@@ -110,7 +112,8 @@ pub async fn set(control: &Path, mode: ShareMode) -> io::Result<()> {
 /// # Errors
 /// When the share does not answer.
 pub async fn get(control: &Path) -> io::Result<ShareMode> {
-    let report: ShareReport = control::ask(control, &json!({ "get": true }), Duration::from_secs(2)).await?;
+    let report: ShareReport =
+        control::ask(control, &json!({ "get": true }), Duration::from_secs(2)).await?;
     Ok(match report.mode {
         Mode::Closed => ShareMode::Closed,
         Mode::Ro => ShareMode::ReadOnly,

@@ -14,9 +14,7 @@ use ringfence_model::history::{Change, SnapshotKind, SnapshotView};
 use ringfence_model::layout::Layout;
 use ringfence_model::name::FolderId;
 use ringfence_model::session::Session;
-use ringfence_vault::{
-    EntryPath, Labels, Snapshot, SnapshotRequest, Vault, VaultError, VaultKey,
-};
+use ringfence_vault::{EntryPath, Labels, Snapshot, SnapshotRequest, Vault, VaultError, VaultKey};
 
 use crate::host::{clock, files};
 use crate::store::{ProtectionRecord, Store};
@@ -57,11 +55,14 @@ impl Vaults {
         if let Some(vault) = self.opened(&folder.id) {
             return Ok(vault);
         }
-        let (directory, key_file) = (self.layout.vault(&folder.id), self.layout.vault_key(&folder.id));
+        let (directory, key_file) =
+            (self.layout.vault(&folder.id), self.layout.vault_key(&folder.id));
         let path = folder.path.clone();
-        let vault = blocking(move || open_or_create(&directory, &key_file)).await.map_err(|error| {
-            vault_error(&error).hint(format!("look closer: ringfence backup check {}", path.display()))
-        })?;
+        let vault =
+            blocking(move || open_or_create(&directory, &key_file)).await.map_err(|error| {
+                vault_error(&error)
+                    .hint(format!("look closer: ringfence backup check {}", path.display()))
+            })?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(open.entry(folder.id.clone()).or_insert_with(|| Arc::new(vault))))
     }
@@ -141,31 +142,52 @@ impl Vaults {
         request.progress = Some(convert::progress(report, format!("{} snapshot", kind.word())));
         let outcome = blocking(move || vault.snapshot(&request)).await.map_err(|error| {
             let mut error = vault_error(&error);
-            error.message = format!("{} could not be backed up: {}", folder.path.display(), error.message);
-            error.hint(format!("when that is mended: ringfence backup now {}", folder.path.display()))
+            error.message =
+                format!("{} could not be backed up: {}", folder.path.display(), error.message);
+            error.hint(format!(
+                "when that is mended: ringfence backup now {}",
+                folder.path.display()
+            ))
         })?;
         if !outcome.unreadable.is_empty() {
             let named: Vec<String> = outcome
                 .unreadable
                 .iter()
                 .take(NAMED)
-                .map(|remark| format!("{} ({})", ringfence_model::bytes::visible(&remark.path.lossy()), remark.why))
+                .map(|remark| {
+                    format!(
+                        "{} ({})",
+                        ringfence_model::bytes::visible(&remark.path.lossy()),
+                        remark.why
+                    )
+                })
                 .collect();
             let count = outcome.unreadable.len();
-            report.note(format!("{count} entries could not be backed up as they are: {}", named.join(", ")));
+            report.note(format!(
+                "{count} entries could not be backed up as they are: {}",
+                named.join(", ")
+            ));
         }
         if !outcome.changed_while_read.is_empty() {
             let count = outcome.changed_while_read.len();
-            report.note(format!("{count} files changed while they were read; the next snapshot reads them again"));
+            report.note(format!(
+                "{count} files changed while they were read; the next snapshot reads them again"
+            ));
         }
         Ok(convert::snapshot(&outcome.snapshot))
     }
 
     /// All snapshots, newest first, and sentences about those that are damaged.
-    pub(crate) async fn snapshots(&self, folder: &Folder) -> Result<(Vec<SnapshotView>, Vec<String>), ApiError> {
+    pub(crate) async fn snapshots(
+        &self,
+        folder: &Folder,
+    ) -> Result<(Vec<SnapshotView>, Vec<String>), ApiError> {
         let vault = self.vault(folder).await?;
         let all = blocking(move || vault.snapshots()).await.map_err(|error| vault_error(&error))?;
-        let damaged = all.damaged.iter().map(|snapshot| format!("snapshot {} cannot be read: {}", snapshot.id, snapshot.why));
+        let damaged = all
+            .damaged
+            .iter()
+            .map(|snapshot| format!("snapshot {} cannot be read: {}", snapshot.id, snapshot.why));
         Ok((all.snapshots.iter().map(convert::snapshot).collect(), damaged.collect()))
     }
 
@@ -182,7 +204,12 @@ impl Vaults {
     }
 
     /// What changed between a snapshot and another one, or now.
-    pub(crate) async fn diff(&self, folder: &Folder, from: &str, to: Option<&str>) -> Result<Vec<Change>, ApiError> {
+    pub(crate) async fn diff(
+        &self,
+        folder: &Folder,
+        from: &str,
+        to: Option<&str>,
+    ) -> Result<Vec<Change>, ApiError> {
         let from = self.find(folder, from).await?.id;
         let to = match to {
             Some(to) => Some(self.find(folder, to).await?.id),
@@ -190,7 +217,9 @@ impl Vaults {
         };
         let vault = self.vault(folder).await?;
         let root = folder.path.clone();
-        blocking(move || convert::diff(&vault, from, to, &root)).await.map_err(|error| vault_error(&error))
+        blocking(move || convert::diff(&vault, from, to, &root))
+            .await
+            .map_err(|error| vault_error(&error))
     }
 
     /// One file of a snapshot, up to `limit` bytes; `None` when it is longer.
@@ -238,15 +267,22 @@ impl Vaults {
     }
 
     /// Checks a vault: sentences about what is wrong, and how many snapshots were looked at.
-    pub(crate) async fn check(&self, folder: &Folder, read_data: bool) -> Result<(u64, Vec<String>), ApiError> {
+    pub(crate) async fn check(
+        &self,
+        folder: &Folder,
+        read_data: bool,
+    ) -> Result<(u64, Vec<String>), ApiError> {
         let _turn = self.turn(&folder.id).await;
         let vault = self.vault(folder).await?;
-        blocking(move || convert::check(&vault, read_data)).await.map_err(|error| vault_error(&error))
+        blocking(move || convert::check(&vault, read_data))
+            .await
+            .map_err(|error| vault_error(&error))
     }
 
     /// The password of a folder's vault. A secret.
     pub(crate) fn reveal_key(&self, folder: &Folder) -> Result<String, ApiError> {
-        let key = VaultKey::load(&self.layout.vault_key(&folder.id)).map_err(|error| vault_error(&error))?;
+        let key = VaultKey::load(&self.layout.vault_key(&folder.id))
+            .map_err(|error| vault_error(&error))?;
         Ok(key.reveal().to_owned())
     }
 }
@@ -277,11 +313,15 @@ fn open_or_create(directory: &Path, key_file: &Path) -> Result<Vault, VaultError
 pub(crate) fn vault_error(error: &VaultError) -> ApiError {
     let api = ApiError::new(ErrorKind::Vault, error.to_string());
     match error {
-        VaultError::NoSpace { .. } => api.hint("free some space on that disk; what was saved before is intact"),
+        VaultError::NoSpace { .. } => {
+            api.hint("free some space on that disk; what was saved before is intact")
+        }
         VaultError::WrongKey { .. } | VaultError::KeyFile { .. } => {
             api.hint("put the right key file back; nothing was changed")
         }
-        VaultError::Folder { .. } => api.hint("nothing in the vault was changed: ringfence history"),
+        VaultError::Folder { .. } => {
+            api.hint("nothing in the vault was changed: ringfence history")
+        }
         _ => api,
     }
 }
@@ -302,7 +342,8 @@ async fn blocking<T: Send + 'static>(
 pub(crate) fn read_live(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>> {
     use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
     use std::io::Read;
-    let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let root =
+        open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = std::fs::File::from(openat2(root, path, flags, Mode::empty(), beneath).ok()?);
@@ -319,4 +360,3 @@ pub(crate) fn read_live(root: &Path, path: &[u8], limit: u64) -> Option<Vec<u8>>
 pub(crate) fn byte_path(path: &EntryPath) -> BytePath {
     BytePath::from_bytes(&path.0)
 }
-

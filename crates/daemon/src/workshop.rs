@@ -156,7 +156,14 @@ async fn work(
         .map_err(|source| WorkshopError::Broken { recipe: name(), source })?;
     target.run("sudo -n /usr/lib/ringfence/seal.sh", Vec::new(), BOOT).await?;
     report(Progress { step: Step::Agent, percent: 75.0 });
-    Ok(version.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect())
+    Ok(version
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(100)
+        .collect())
 }
 
 /// Waits until the guest trusts the host's authorities, without which npm reaches nothing.

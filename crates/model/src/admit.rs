@@ -158,7 +158,9 @@ fn objection(
     for id in &machine.seen {
         match find(world, id) {
             None => {
-                return Some(format!("it has seen a folder ({id}) that is not registered any more"));
+                return Some(format!(
+                    "it has seen a folder ({id}) that is not registered any more"
+                ));
             }
             Some(seen) if !seen.admits(request.profile) => {
                 return Some(format!(

@@ -105,7 +105,7 @@ pub struct RunReady {
     pub machine: MachineName,
 }
 
-/// `POST /v1/sessions/{id}/close` → stream of `Item<RunSummary>`: waits until the
+/// `POST /v1/sessions/{id}/close` and `…/stop` → stream of `Item<RunSummary>`: waits until the
 /// session is over and its closing snapshot is on disk. Closing happens without this
 /// call too; it may be repeated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,7 +182,7 @@ pub struct MachineRequest {
     pub profile: Option<ProfileName>,
 }
 
-/// `POST /v1/machines/{name}/{act}` → stream of `Item<()>`.
+/// `POST /v1/machines/{name}/{act}` → stream of `Item<MachineStatus>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineAct {

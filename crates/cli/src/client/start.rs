@@ -24,8 +24,9 @@ const BECOME: &str = "__become-daemon";
 /// How long a daemon may take until it listens.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long another daemon, which holds the lock, may take until it listens.
-const OTHER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a daemon that found the lock taken is left alone, before another is started:
+/// the holder may be about to listen, or about to end.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Exit code of the intermediate process when there is no program to become.
 const NOT_FOUND: u8 = 127;
@@ -53,41 +54,44 @@ impl Starter {
             ApiError::from_source(ErrorKind::Daemon, "the daemon cannot be started", error)
                 .hint("ringfence daemon logs")
         };
+        let started = Instant::now();
         let mut words = Words::new().map_err(|error| failed(&error))?;
         let mut child = self.spawn(&words).map_err(|error| failed(&error))?;
-        let started = Instant::now();
-        let mut ended: Option<(Instant, ExitStatus)> = None;
+        let mut ended: Option<Instant> = None;
         loop {
             match UnixStream::connect(socket).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) if nobody_listens(&error) => {}
                 Err(error) => return Err(failed(&error)),
             }
-            if ended.is_none() {
-                ended = child
-                    .try_wait()
-                    .map_err(|error| failed(&error))?
-                    .map(|status| (Instant::now(), status));
-            }
             match ended {
-                // Another one was faster and holds the lock; or this one has failed.
-                Some((when, status))
-                    if !another_may_come(status) || when.elapsed() > OTHER_DEADLINE =>
-                {
-                    return Err(explain(status, &words.read()));
+                None => {
+                    if let Some(status) = child.try_wait().map_err(|error| failed(&error))? {
+                        if !another_may_come(status) {
+                            return Err(explain(status, &words.read()));
+                        }
+                        ended = Some(Instant::now());
+                    }
                 }
-                None if started.elapsed() > DEADLINE => {
-                    return Err(ApiError::new(
+                Some(when) if when.elapsed() > AGAIN => {
+                    child = self.spawn(&words).map_err(|error| failed(&error))?;
+                    ended = None;
+                }
+                Some(_) => {}
+            }
+            if started.elapsed() > DEADLINE {
+                return Err(ApiError {
+                    causes: words.read(),
+                    ..ApiError::new(
                         ErrorKind::Daemon,
                         format!(
-                            "the daemon was started but does not listen on {} after {} s",
+                            "no daemon listens on {} after {} s",
                             socket.display(),
                             DEADLINE.as_secs()
                         ),
                     )
-                    .hint("ringfence daemon logs"));
-                }
-                _ => {}
+                    .hint("ringfence daemon logs")
+                });
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -1,11 +1,12 @@
 //! `ringfence daemon …`
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use ringfence_model::api::Version;
 use ringfence_model::error::{ApiError, ErrorKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{DONE, session};
 use crate::app::App;
@@ -13,7 +14,7 @@ use crate::client::Route;
 use crate::error::Result;
 
 /// How long a daemon may take to end.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// The most that is read of the log.
 const LOG_BYTES: u64 = 4 * 1024 * 1024;
@@ -49,7 +50,7 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
     match command {
         DaemonCommand::Start => start(app).await?,
         DaemonCommand::Stop => {
-            if app.client.version().await.is_err() {
+            if app.interruptible(app.client.version()).await.is_err() {
                 app.out.note("The daemon does not run.");
                 return Ok(DONE);
             }
@@ -57,13 +58,13 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
             app.out.note("The daemon has ended; machines and sessions go on.");
         }
         DaemonCommand::Restart => {
-            if app.client.version().await.is_ok() {
+            if app.interruptible(app.client.version()).await.is_ok() {
                 stop(app).await?;
             }
             start(app).await?;
         }
         DaemonCommand::Status => {
-            let version = app.client.version().await?;
+            let version = app.interruptible(app.client.version()).await?;
             app.out.print(&format!("{}\n", runs(&version)))?;
         }
         DaemonCommand::Logs(args) => logs(app, args.lines)?,
@@ -83,21 +84,26 @@ async fn start(app: &App) -> Result<()> {
 }
 
 async fn stop(app: &App) -> Result<()> {
-    let before = app.client.version().await?;
-    app.client.shut_down().await?;
-    let asked = Instant::now();
-    // Another process may start a new daemon at once: its process id is another.
-    while app.client.version().await.is_ok_and(|version| version.pid == before.pid) {
-        if asked.elapsed() > DEADLINE {
-            return Err(ApiError::new(
-                ErrorKind::Daemon,
-                format!("the daemon (process {}) was asked to end and still runs", before.pid),
-            )
-            .hint("ringfence daemon logs"));
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
+    let before = app.interruptible(app.client.version()).await?;
+    let still = || {
+        ApiError::new(
+            ErrorKind::Daemon,
+            format!("the daemon (process {}) was asked to end and still runs", before.pid),
+        )
+        .hint("ringfence daemon logs")
+    };
+    // It is the process that has to be gone, not only its socket: it holds the lock until then.
+    let process = i32::try_from(before.pid).ok().and_then(Pid::from_raw);
+    let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    app.interruptible(app.client.shut_down()).await?;
+    let Some(process) = process else { return Ok(()) };
+    let gone = tokio::task::spawn_blocking(move || {
+        // A process's descriptor can be read once the process has ended.
+        let mut wanted = [PollFd::new(&process, PollFlags::IN)];
+        poll(&mut wanted, Some(&DEADLINE))
+    });
+    let gone = app.interruptible(async { Ok(gone.await) }).await?;
+    if matches!(gone, Ok(Ok(1..))) { Ok(()) } else { Err(still()) }
 }
 
 /// Prints the end of the log file itself, because it is needed most when no daemon runs.

@@ -133,11 +133,7 @@ fn route(machine: &MachineName) -> Route {
 }
 
 async fn act(app: &App, machine: &MachineName, act: &str) -> Result<()> {
-    // The body of the act's answer is not needed: the state is asked for once it is done.
-    app.stream::<serde::de::IgnoredAny>(route(machine).segment(act), &()).await?;
-    let machines = all(app).await?;
-    if let Some(found) = machines.iter().find(|found| found.name == *machine) {
-        app.out.note(&format!("Machine {machine} is {}.", found.state.word()));
-    }
+    let found: MachineStatus = app.stream(route(machine).segment(act), &()).await?;
+    app.out.note(&format!("Machine {machine} is {}.", found.state.word()));
     Ok(())
 }

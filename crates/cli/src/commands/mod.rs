@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 pub mod exec;
 pub mod exit_file;
+pub mod first_contact;
 pub mod folder;
 pub mod history;
 pub mod image;

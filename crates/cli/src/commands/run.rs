@@ -1,5 +1,5 @@
-//! `ringfence run`, and what `exec` and `shell` share with it: first contact with a
-//! folder, preparation, the terminal, the end.
+//! `ringfence run`, and what `exec` and `shell` share with it: preparation, the terminal,
+//! the end.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hyper::Method;
-use ringfence_model::api::{FolderLookup, RunReady, RunRequest, RunSummary};
+use ringfence_model::api::{RunReady, RunRequest, RunSummary};
 use ringfence_model::attach::{Ended, Hello};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -16,12 +16,12 @@ use ringfence_model::profile::Network;
 use ringfence_model::session::{Exit, SessionState};
 
 use super::exit_file::{ExitFile, Outcome};
-use super::machine;
+use super::{first_contact, machine};
 use crate::app::App;
+use crate::attach::AttachError;
 use crate::client::Route;
 use crate::env::terminal_size;
 use crate::error::{Result, usage};
-use crate::output::style::Style;
 use crate::output::summary;
 
 /// How often a closing is asked for again when the daemon dies under it.
@@ -187,10 +187,14 @@ async fn steps(app: &App, plan: &Plan, exit: &mut Option<Exit>) -> Result<u8> {
             .hint("ringfence run --yes …, to go on without being asked"));
     };
     let ready: RunReady = app.stream(Route::new("/v1/run"), &request).await?;
-    let ended = attach(app, &ready.socket, false).await;
-    if let Ok(ended) = &ended {
-        *exit = Some(ended.exit);
-    }
+    let ended = match attach(app, &ready.socket, &ready.session, false).await {
+        Ok(ended) => {
+            *exit = Some(ended.exit);
+            Ok(ended)
+        }
+        Err(error) if left_running(&error) => return Err(explain(&error, &ready.session)),
+        Err(error) => Err(explain(&error, &ready.session)),
+    };
     let closed = close(app, &ready.session).await;
     finish(app, plan, &ready.session, ended, closed)
 }
@@ -218,7 +222,7 @@ fn finish(
     };
     let ended = ended.map_err(|mut error| {
         error.causes.extend(failed.clone());
-        error.hint(format!("ringfence session show {session}"))
+        error
     })?;
     if ended.exit == Exit::Lost {
         let mut error = ApiError::new(
@@ -264,7 +268,7 @@ async fn request(app: &App, plan: &Plan) -> Result<Option<RunRequest>> {
         let directory = app.directory(plan.folder.as_deref())?;
         let lookup = app.lookup(&directory).await?;
         if lookup.registered.is_none() && !plan.yes {
-            if !agrees(app, &lookup).await? {
+            if !first_contact::agrees(app, &lookup).await? {
                 return Ok(None);
             }
             register = true;
@@ -301,59 +305,58 @@ async fn must_exist(app: &App, name: &MachineName) -> Result<()> {
         .hint(format!("ringfence machine create {name}")))
 }
 
-/// Explains what is about to happen to a folder that Ringfence does not know, and asks.
-async fn agrees(app: &App, lookup: &FolderLookup) -> Result<bool> {
-    let style = &app.out.error_style;
-    if !app.out.can_ask() {
-        let shown = style.path(&lookup.canonical);
-        return Err(ApiError::new(
-            ErrorKind::Refused,
-            format!(
-                "{shown} is not under protection yet, and nobody can be asked without a terminal"
-            ),
-        )
-        .hint("ringfence run --yes …")
-        .hint(format!("ringfence folder add {}", style.argument(&lookup.canonical))));
-    }
-    app.out.say(&first_contact(lookup, &app.surroundings.layout.config_file(), style));
-    app.out.ask("Go on?").await
-}
-
-/// The five lines. Pure.
-fn first_contact(lookup: &FolderLookup, config: &Path, style: &Style) -> String {
-    let inside = if lookup.guest_path == lookup.canonical {
-        "under the same path".to_owned()
-    } else {
-        format!("as {}", style.path(&lookup.guest_path))
-    };
-    format!(
-        "{folder} is new to Ringfence. This will happen:\n\
-         \x20 1. All of it is copied into a vault below {vaults}, which no machine can reach; later snapshots add only changes.\n\
-         \x20 2. The agent runs in a virtual machine of its own and sees this folder there ({inside}), and nothing else of yours.\n\
-         \x20 3. What it writes or deletes there is written and deleted here, at once; snapshots are taken before, while and after.\n\
-         \x20 4. `ringfence diff` shows what it changed; `ringfence undo` puts it all back, and can be undone.\n\
-         \x20 5. `ringfence folder set` changes who may see it (kept in {config}); `ringfence folder remove` forgets it.",
-        folder = style.path(&lookup.canonical),
-        vaults = style.path(&lookup.vaults),
-        config = style.path(config),
-    )
-}
-
 /// Connects this terminal with a session until the command ends.
 ///
 /// # Errors
-/// That the session's process cannot be reached or went away: the command may go on.
-pub async fn attach(app: &App, socket: &Path, watch_only: bool) -> Result<Ended> {
+/// Why nobody here knows how the command ended; see [`left_running`].
+pub async fn attach(
+    app: &App,
+    socket: &Path,
+    session: &SessionId,
+    watch_only: bool,
+) -> std::result::Result<Ended, AttachError> {
     let terminals = app.surroundings.terminals;
     let terminal =
         if terminals.stdin && terminals.stdout { terminal_size(std::io::stdout()) } else { None };
-    crate::attach::run(socket, Hello { watch_only, terminal }).await.map_err(|error| {
-        ApiError::from_source(
+    if app.out.verbose > 0 {
+        app.out.note(&format!("attached to session {session}"));
+    }
+    crate::attach::run(socket, Hello { watch_only, terminal }).await
+}
+
+/// The person's view of a broken attachment: the session goes on, or is lost.
+pub fn explain(error: &AttachError, session: &SessionId) -> ApiError {
+    let described = match error {
+        AttachError::Detached(why) => ApiError::new(
+            ErrorKind::Interrupted,
+            format!("left session {session}, which goes on: {why}"),
+        ),
+        AttachError::Unreachable(_) | AttachError::Gone => ApiError::from_source(
             ErrorKind::Daemon,
-            "lost: the session's process went away, so nobody knows how the command ended",
-            &error,
-        )
-    })
+            "lost: nobody knows how the command ended",
+            error,
+        ),
+        AttachError::Protocol(_) | AttachError::Local(_) => ApiError::from_source(
+            ErrorKind::Daemon,
+            format!("cannot stay attached to session {session}, which goes on"),
+            error,
+        ),
+    };
+    if left_running(error) {
+        described
+            .hint(format!("ringfence session attach {session}"))
+            .hint(format!("ringfence session stop {session}"))
+    } else {
+        described.hint(format!("ringfence session show {session}"))
+    }
+}
+
+/// Whether the session goes on without this terminal, so that nobody may wait for its end.
+const fn left_running(error: &AttachError) -> bool {
+    match error {
+        AttachError::Detached(_) | AttachError::Protocol(_) | AttachError::Local(_) => true,
+        AttachError::Unreachable(_) | AttachError::Gone => false,
+    }
 }
 
 /// How waiting for the closing snapshot went.
@@ -367,13 +370,17 @@ enum Closed {
 /// Waits for the closing snapshot. A daemon that died meanwhile is started again, and asked again.
 async fn close(app: &App, session: &SessionId) -> Result<Closed> {
     let route = Route::new("/v1/sessions").segment(session.as_str()).segment("close");
+    // What was typed for the command inside is not meant for this wait.
+    app.interrupts.forget().await.map_err(|error| {
+        ApiError::from_source(ErrorKind::Failed, "Ctrl-C cannot be listened for", &error)
+    })?;
     let mut last = None;
     for _ in 0..CLOSE_ATTEMPTS {
         let mut waiting = app.out.waiting();
         let answer = app.client.stream(Method::POST, &route, &(), |event| waiting.on(event));
         let answer = tokio::select! {
             answer = answer => answer,
-            _ = tokio::signal::ctrl_c() => return Ok(Closed::Left),
+            () = app.interrupts.next() => return Ok(Closed::Left),
         };
         match answer {
             Ok(summary) => return Ok(Closed::Done(Box::new(summary))),

@@ -37,18 +37,3 @@ fn contradictions_are_usage_errors() {
         assert!(!error.hints.is_empty(), "{line}");
     }
 }
-
-#[test]
-fn first_contact_says_what_will_happen() {
-    let style = Style { home: Some("/home/ann".into()), ..Style::plain() };
-    let mut lookup = FolderLookup {
-        registered: None,
-        canonical: "/home/ann/code/shop".into(),
-        guest_path: "/home/ann/code/shop".into(),
-        vaults: "/home/ann/.local/state/ringfence/vaults".into(),
-    };
-    let config = Path::new("/home/ann/.config/ringfence/config.toml");
-    insta::assert_snapshot!("first_contact", first_contact(&lookup, config, &style));
-    lookup.guest_path = "/folders/shop".into();
-    assert!(first_contact(&lookup, config, &style).contains("as /folders/shop"));
-}

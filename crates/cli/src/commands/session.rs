@@ -1,19 +1,20 @@
 //! `ringfence session …`
 
 use clap::{Args, Subcommand};
+use ringfence_model::api::RunSummary;
 use ringfence_model::bytes::visible;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 
 use super::DONE;
-use super::run::attach;
+use super::run::{attach, explain};
 use crate::app::App;
 use crate::args::JsonArgs;
 use crate::client::Route;
 use crate::client::lines::Lines;
 use crate::error::Result;
-use crate::output::status;
+use crate::output::{status, summary};
 
 /// What to do with sessions.
 #[derive(Debug, Subcommand)]
@@ -94,13 +95,17 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
                 .hint(format!("ringfence session logs {session}")));
             }
             let socket = app.surroundings.layout.session_socket(&session);
-            return attach(app, &socket, watch_only).await.map(|ended| ended.exit.shell_code());
+            return attach(app, &socket, &session, watch_only)
+                .await
+                .map(|ended| ended.exit.shell_code())
+                .map_err(|error| explain(&error, &session));
         }
         SessionCommand::Logs(args) => print_log(app, &route(&args.session).segment("logs")).await?,
         SessionCommand::Stop(args) => {
             let route = route(&args.session).segment("stop");
-            app.post::<serde::de::IgnoredAny>(route, &()).await?;
-            out.note(&format!("Session {} is asked to end.", args.session));
+            let summary: RunSummary = app.stream(route, &()).await?;
+            let who = summary.session.profile.to_string();
+            out.note(&summary::render(&summary, &who, &out.error_style));
         }
     }
     Ok(DONE)
@@ -118,18 +123,17 @@ fn route(session: &SessionId) -> Route {
 pub async fn print_log(app: &App, route: &Route) -> Result<()> {
     let out = &app.out;
     if !out.stdout_is_terminal() {
-        return app.client.bytes(route, |bytes| out.write(bytes)).await;
+        return app.interruptible(app.client.bytes(route, |bytes| out.write(bytes))).await;
     }
     let mut lines = Lines::default();
-    app.client
-        .bytes(route, |bytes| {
-            lines.push(bytes);
-            while let Some(line) = lines.next_line() {
-                out.print(&safe_line(&line))?;
-            }
-            Ok(())
-        })
-        .await?;
+    let show = app.client.bytes(route, |bytes| {
+        lines.push(bytes);
+        while let Some(line) = lines.next_line() {
+            out.print(&safe_line(&line))?;
+        }
+        Ok(())
+    });
+    app.interruptible(show).await?;
     if lines.rest().is_empty() { Ok(()) } else { out.print(&safe_line(lines.rest())) }
 }
 

@@ -43,7 +43,7 @@ pub async fn run(app: &App, args: &StatusArgs) -> Result<u8> {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(DONE),
+            () = app.interrupts.next() => return Ok(DONE),
         }
         let elapsed = jiff::SignedDuration::try_from(started.elapsed()).unwrap_or_default();
         let (text, same) =

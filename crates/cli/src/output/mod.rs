@@ -185,7 +185,7 @@ impl Output {
     /// Asks a question that `y` answers with yes, and everything else with no.
     ///
     /// # Errors
-    /// When it is interrupted or standard input cannot be read.
+    /// When standard input cannot be read.
     pub async fn ask(&self, question: &str) -> Result<bool> {
         {
             let mut stderr = std::io::stderr().lock();
@@ -196,13 +196,7 @@ impl Output {
             let mut line = String::new();
             std::io::stdin().lock().read_line(&mut line).map(|_| line)
         });
-        let answer = tokio::select! {
-            line = read => line.map_err(std::io::Error::other).and_then(|line| line),
-            _ = tokio::signal::ctrl_c() => {
-                self.say("");
-                return Err(error::interrupted());
-            }
-        };
+        let answer = read.await.map_err(std::io::Error::other).and_then(|line| line);
         let answer = answer.map_err(|error| {
             ApiError::from_source(ErrorKind::Failed, "standard input cannot be read", &error)
         })?;

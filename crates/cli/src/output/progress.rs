@@ -77,8 +77,9 @@ impl Waiting {
             return;
         }
         match &self.bar {
-            Some(bar) => bar.println(note),
-            None => {
+            Some(bar) if !bar.is_hidden() => bar.println(note),
+            // A dumb terminal has no bar to print above.
+            _ => {
                 let _ = writeln!(std::io::stderr().lock(), "{note}");
             }
         }

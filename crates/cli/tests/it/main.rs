@@ -7,4 +7,5 @@ mod runs;
 mod start;
 mod support;
 mod tables;
+mod terminal;
 mod usage;

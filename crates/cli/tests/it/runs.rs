@@ -3,11 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use ringfence_model::attach::{FromSession, header, parse_header};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Reply, Server, error};
+use crate::support::{Home, Ran, Reply, Server, error};
 
 /// A session's process that greets on standard output, warns on standard error, and ends.
 struct Session {
@@ -32,6 +35,7 @@ impl Session {
                 let head = header(kind as u8, payload.len()).expect("short");
                 stream.write_all(&head).and_then(|()| stream.write_all(payload)).expect("sent");
             };
+            send(FromSession::Welcome, b"{\"terminal\":false,\"writer\":true}");
             send(FromSession::Stdout, b"out\x00put\n");
             send(FromSession::Stderr, b"warning\n");
             if let Some(last) = last {
@@ -70,6 +74,11 @@ fn summary(home: &Home, state: Value) -> Reply {
 
 /// A daemon that makes everything ready for a session that listens there.
 fn daemon(home: &Home, session: &Session, closed: Value) -> Server {
+    closing(home, session, summary(home, closed))
+}
+
+/// The same, with any answer to the request to close.
+fn closing(home: &Home, session: &Session, closed: Reply) -> Server {
     home.serve(&[
         ("GET /v1/folders/lookup", lookup(home, true)),
         ("GET /v1/machines", Reply::Json(200, json!([]))),
@@ -81,7 +90,7 @@ fn daemon(home: &Home, session: &Session, closed: Value) -> Server {
                 json!({ "done": { "session": "s-1", "socket": session.socket, "machine": "m" } }),
             ]),
         ),
-        ("POST /v1/sessions/s-1/close", summary(home, closed)),
+        ("POST /v1/sessions/s-1/close", closed),
     ])
 }
 
@@ -186,5 +195,35 @@ fn a_closing_that_failed_is_told() {
     let session = Session::start(&home, Some(json!({ "exit": { "code": 0 }, "reason": null })));
     let _server = daemon(&home, &session, json!({ "state": "failed", "reason": "disk full" }));
     let ran = home.run(&["run", "--", "sh"]).expect(255);
+    assert!(ran.stderr.contains("session s-1 could not be closed"), "{}", ran.stderr);
     assert!(ran.stderr.contains("because: disk full"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_interrupted_closing_is_left_to_the_daemon() {
+    let home = Home::new();
+    let session = Session::start(&home, Some(json!({ "exit": { "code": 7 }, "reason": null })));
+    let progress = json!({ "progress": { "what": "closing snapshot" } });
+    let server = closing(&home, &session, Reply::Hang(progress));
+    let mut command = home.command(&["run", "--", "sh"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let started = Instant::now();
+    while server.bodies("POST /v1/sessions/s-1/close").is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", server.seen());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("small")).expect("a process");
+    kill_process(pid, Signal::INT).expect("sent");
+    let ran = Ran::from(child.wait_with_output().expect("it ends")).expect(7);
+    assert!(ran.stderr.contains("The closing snapshot goes on without you"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_daemon_that_dies_while_closing_is_asked_again() {
+    let home = Home::new();
+    let session = Session::start(&home, Some(json!({ "exit": { "code": 0 }, "reason": null })));
+    let server = closing(&home, &session, Reply::Chunks(vec![b"{\"note\":\"x\"}\n"], true));
+    home.run(&["run", "--", "sh"]).expect(255);
+    assert_eq!(server.bodies("POST /v1/sessions/s-1/close").len(), 3);
 }

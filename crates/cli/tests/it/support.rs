@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
+use tokio_stream::StreamExt as _;
 
 /// What the server answers.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(crate) enum Reply {
     Stream(Vec<Value>),
     /// These chunks, as they are, and then the connection breaks where `bool` says so.
     Chunks(Vec<&'static [u8]>, bool),
+    /// This line, and then nothing for ever.
+    Hang(Value),
 }
 
 /// A request as it came.
@@ -176,6 +179,11 @@ async fn answer(
         Reply::Json(404, json!({ "kind": "failed", "message": format!("no answer to {what}") }))
     });
     let (status, body) = match reply {
+        Reply::Hang(line) => {
+            let first = Ok::<_, std::io::Error>(Bytes::from(format!("{line}\n")));
+            let parts = tokio_stream::once(first).chain(tokio_stream::pending());
+            (200, Body::from_stream(parts))
+        }
         Reply::Json(status, value) => (status, Body::from(value.to_string())),
         Reply::Stream(lines) => {
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();

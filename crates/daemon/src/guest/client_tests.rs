@@ -133,7 +133,13 @@ async fn a_session_is_fetched_once_and_reported() {
 #[tokio::test]
 async fn nonsense_is_an_error_and_nothing_worse() {
     let long = [vec![b'['; 5 << 20], b"\n".to_vec()].concat();
-    for answer in [b"null\n".to_vec(), b"{\"ok\": true}\n".to_vec(), b"\xff\xfe\n".to_vec(), b"{".to_vec(), long] {
+    for answer in [
+        b"null\n".to_vec(),
+        b"{\"ok\": true}\n".to_vec(),
+        b"\xff\xfe\n".to_vec(),
+        b"{".to_vec(),
+        long,
+    ] {
         let directory = tempfile::tempdir().expect("directory");
         let socket = directory.path().join("guest.sock");
         let listener = UnixListener::bind(&socket).expect("listens");
@@ -150,7 +156,8 @@ async fn nonsense_is_an_error_and_nothing_worse() {
 
 #[tokio::test]
 async fn a_guests_words_are_cleaned() {
-    let line = b"{\"ok\": false, \"kind\": \"made-up\", \"message\": \"\\u001b]52;c;evil\\u0007 text\"}\n";
+    let line =
+        b"{\"ok\": false, \"kind\": \"made-up\", \"message\": \"\\u001b]52;c;evil\\u0007 text\"}\n";
     let error = understand::<Hello>("hello", line).expect_err("refused");
     assert_eq!(error.to_string(), "the machine refused `hello`: ]52;c;evil text");
 }

@@ -72,10 +72,13 @@ pub fn read(name: &str, recipe: &str, install: &str) -> Result<Recipe, RecipeErr
     if file.schema != 1 {
         return Err(error(format!("schema {} is unknown", file.schema)));
     }
-    if file.command.is_empty() || !file.command.iter().chain(&file.version_args).all(|word| plain(word)) {
+    if file.command.is_empty()
+        || !file.command.iter().chain(&file.version_args).all(|word| plain(word))
+    {
         return Err(error("`command` and `version_args` are lists of plain words".to_owned()));
     }
-    if !file.config.iter().all(|path| plain(path) && !path.starts_with('/') && !path.contains("..")) {
+    if !file.config.iter().all(|path| plain(path) && !path.starts_with('/') && !path.contains(".."))
+    {
         return Err(error("`config` names plain paths below the home directory".to_owned()));
     }
     Ok(Recipe {
@@ -94,7 +97,8 @@ pub fn read(name: &str, recipe: &str, install: &str) -> Result<Recipe, RecipeErr
 
 /// Words that mean themselves in every shell: they are also put into one line of ours.
 fn plain(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./=@:+".contains(&byte))
+    !word.is_empty()
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./=@:+".contains(&byte))
 }
 
 /// Every recipe, by name.
@@ -102,7 +106,9 @@ fn plain(word: &str) -> bool {
 pub fn all() -> Vec<Recipe> {
     static ALL: OnceLock<Vec<Recipe>> = OnceLock::new();
     // A test reads every embedded recipe, so that none is left out here.
-    let read_all = || EMBEDDED.iter().filter_map(|(name, file, install)| read(name, file, install).ok()).collect();
+    let read_all = || {
+        EMBEDDED.iter().filter_map(|(name, file, install)| read(name, file, install).ok()).collect()
+    };
     ALL.get_or_init(read_all).clone()
 }
 
@@ -121,7 +127,10 @@ mod tests {
         assert!(!EMBEDDED.is_empty());
         for (name, file, install) in EMBEDDED {
             let recipe = read(name, file, install).unwrap_or_else(|error| panic!("{error}"));
-            assert!(!recipe.version_args.is_empty() && install.starts_with("#!/bin/sh\n"), "{name}");
+            assert!(
+                !recipe.version_args.is_empty() && install.starts_with("#!/bin/sh\n"),
+                "{name}"
+            );
         }
         let mut profiles: Vec<_> = all().into_iter().map(|recipe| recipe.profile).collect();
         profiles.sort();
@@ -132,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_recipe_cannot_smuggle_a_shell_word() {
-        let file = |command: &str| format!("schema = 1\ndescription = 'x'\nprofile = 'x'\ncommand = [{command}]\n");
+        let file = |command: &str| {
+            format!("schema = 1\ndescription = 'x'\nprofile = 'x'\ncommand = [{command}]\n")
+        };
         assert!(read("x", &file("'x', '--go'"), "").is_ok());
         for bad in ["", "''", "'x; rm'", "'$(x)'", "'a b'"] {
             assert!(read("x", &file(bad), "").is_err(), "{bad}");

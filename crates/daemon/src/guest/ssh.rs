@@ -324,8 +324,13 @@ mod tests {
             ] {
                 assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
             }
-            let keys = directory.path().join("i/client");
-            assert!(text.contains(&format!("identityfile {}", keys.display())), "{text}");
+            let keys = directory.path().join("i/client").display().to_string();
+            // Shown as ssh will expand it, in which %% stands for %.
+            assert!(text.contains(&format!("identityfile {}", keys.replace('%', "%%"))), "{text}");
+            assert!(
+                text.contains(&format!("controlpath {}", target.control().display())),
+                "{text}"
+            );
         }
     }
 

@@ -83,5 +83,8 @@ const NETWORK_VARIABLES: [&str; 8] = [
 /// Those of the host's variables that say how to reach the net.
 #[must_use]
 pub fn network_variables() -> Vec<(OsString, OsString)> {
-    NETWORK_VARIABLES.iter().filter_map(|name| Some((OsString::from(name), variable(name)?))).collect()
+    NETWORK_VARIABLES
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), variable(name)?)))
+        .collect()
 }

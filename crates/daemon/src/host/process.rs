@@ -97,7 +97,8 @@ fn stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The command name stands in brackets and may hold anything; count from its end.
     let after = text.iter().rposition(|byte| *byte == b')')?;
-    let fields: Vec<&str> = std::str::from_utf8(&text[after + 1..]).ok()?.split_whitespace().collect();
+    let fields: Vec<&str> =
+        std::str::from_utf8(&text[after + 1..]).ok()?.split_whitespace().collect();
     let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
     Some(Stat {
         dead: matches!(*fields.first()?, "Z" | "X"),

@@ -42,7 +42,7 @@ const EARLY: [Entry<'static>; 2] = [
     },
 ];
 
-const LATE: [Entry<'static>; 12] = [
+const LATE: [Entry<'static>; 13] = [
     Entry { path: "usr/lib/ringfence/exec.c", mode: 0o644, content: guest!("exec.c") },
     Entry { path: "usr/lib/ringfence/node.txt", mode: 0o644, content: guest!("node.txt") },
     Entry { path: "usr/lib/ringfence/provision.sh", mode: 0o755, content: guest!("provision.sh") },
@@ -72,6 +72,11 @@ const LATE: [Entry<'static>; 12] = [
         path: "etc/systemd/system/ringfence-guest.socket",
         mode: 0o644,
         content: guest!("units/ringfence-guest.socket"),
+    },
+    Entry {
+        path: "etc/systemd/system/ringfence-grow.service",
+        mode: 0o644,
+        content: guest!("units/ringfence-grow.service"),
     },
     Entry {
         path: "etc/systemd/system/ringfence-network.service",

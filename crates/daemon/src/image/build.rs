@@ -11,10 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Child;
+use tokio::process::{Child, ChildStderr};
 
 use crate::engine::qemu::disk::{self, Source};
 use crate::host::command::{CommandError, Program, tail};
@@ -122,7 +120,6 @@ async fn unpack(
         disk.set_permissions(std::fs::Permissions::from_mode(0o666))
     };
     size().map_err(ImageError::file(raw))?;
-    let (terminal, screen) = terminal().map_err(ImageError::file(place))?;
     let mut program = Program::new("mmdebstrap")
         .args(arguments(settings))
         .directory(place)
@@ -135,7 +132,7 @@ async fn unpack(
         program = program.env("TMPDIR", place);
     }
     let log = place.join("build.log");
-    let child = program.spawn(disk.into(), Stdio::null(), screen.into()).map_err(|error| {
+    let child = program.spawn(disk.into(), Stdio::null(), Stdio::piped()).map_err(|error| {
         if error.is_missing() {
             ImageError::Missing { program: "mmdebstrap", package: "mmdebstrap" }
         } else {
@@ -145,7 +142,7 @@ async fn unpack(
     let mut child = Polite(child);
     let mut meter = Meter::default();
     let work = async {
-        let printed = watch(terminal, &mut meter, report).await?;
+        let printed = watch(child.0.stderr.take(), &mut meter, report).await?;
         Ok::<_, std::io::Error>((child.0.wait().await?, printed))
     };
     let (status, printed) = tokio::time::timeout(LONGEST, work)
@@ -168,35 +165,21 @@ impl Drop for Polite {
     }
 }
 
-/// mmdebstrap prints how far it is only to a terminal.
-fn terminal() -> std::io::Result<(tokio::fs::File, std::os::fd::OwnedFd)> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags)?;
-    rustix::pty::grantpt(&master)?;
-    rustix::pty::unlockpt(&master)?;
-    let screen = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(&screen, size)?;
-    Ok((tokio::fs::File::from_std(master.into()), screen))
-}
-
-/// Reads the terminal until nobody has it open any more; keeps the end of what was printed.
+/// Reads what is printed to its end; keeps the last part.
 async fn watch(
-    mut terminal: tokio::fs::File,
+    stream: Option<ChildStderr>,
     meter: &mut Meter,
     report: &mut impl FnMut(Progress),
 ) -> std::io::Result<Vec<u8>> {
     const KEPT: usize = 256 << 10;
     let mut printed = Vec::new();
     let mut chunk = [0; 8192];
+    let Some(mut stream) = stream else { return Ok(printed) };
     loop {
-        let count = match terminal.read(&mut chunk).await {
-            Ok(0) => return Ok(printed),
-            Ok(count) => count,
-            // How a terminal's end looks on Linux.
-            Err(error) if error.raw_os_error() == Some(5) => return Ok(printed),
-            Err(error) => return Err(error),
-        };
+        let count = stream.read(&mut chunk).await?;
+        if count == 0 {
+            return Ok(printed);
+        }
         if let Some(now) = meter.feed(&chunk[..count]) {
             report(now);
         }
@@ -212,6 +195,8 @@ fn arguments(settings: &Settings) -> Vec<OsString> {
     let mut add = |word: String| list.push(word.into());
     add(format!("--mode={}", if settings.builder.root { "root" } else { "unshare" }));
     for word in [
+        // Only so does it print what apt and dpkg do, which tells how far they are.
+        "--verbose",
         "--variant=minbase",
         "--format=null",
         "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -257,13 +242,8 @@ fn quoted(path: &Path) -> String {
 }
 
 fn failure(settings: &Settings, step: Step, printed: &[u8]) -> ImageError {
-    // The last lines without the bars that were drawn over.
     let text = tail(printed, 6000);
-    let lines: Vec<&str> = text
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.contains('['))
-        .collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(12)..].join("\n");
     let unreachable = [
         "Could not resolve",

@@ -98,7 +98,11 @@ impl Draft {
     ///
     /// # Errors
     /// When the disk is full.
-    pub async fn finish(self, version: String, percent: impl FnMut(f64)) -> Result<Image, ImageError> {
+    pub async fn finish(
+        self,
+        version: String,
+        percent: impl FnMut(f64),
+    ) -> Result<Image, ImageError> {
         let machine = self.machine();
         let made = self.place.path().join(DISK);
         // By a relative name, so that the cache can be moved as a whole.

@@ -52,12 +52,22 @@ pub struct Progress {
     pub percent: f64,
 }
 
-/// Reads what mmdebstrap prints on its terminal.
+/// Reads what mmdebstrap prints with `--verbose`: its own stages, and in them the words of apt and dpkg.
 #[derive(Debug)]
 pub struct Meter {
     line: Vec<u8>,
     stage: Stage,
+    counted: Counted,
     now: Progress,
+}
+
+/// What was counted in one stage.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counted {
+    wanted_kb: f64,
+    fetched_kb: f64,
+    packages: f64,
+    handled: f64,
 }
 
 /// A stage of mmdebstrap: its step, and where it begins and ends in the whole.
@@ -75,6 +85,9 @@ const STAGES: [(&str, Stage); 8] = [
     ("mke2fs", (Step::Writing, 85.0, 90.0)),
 ];
 
+/// A stage longer than this both fetches and installs.
+const LONG: f64 = 20.0;
+
 /// Where compressing begins in the whole.
 pub const COMPRESSING: f64 = 90.0;
 
@@ -83,6 +96,7 @@ impl Default for Meter {
         Self {
             line: Vec::new(),
             stage: (Step::Preparing, 0.0, 1.0),
+            counted: Counted::default(),
             now: Progress { step: Step::Preparing, percent: 0.0 },
         }
     }
@@ -113,23 +127,45 @@ impl Meter {
         let text = String::from_utf8_lossy(&line);
         if let Some((_, stage)) = STAGES.iter().find(|(words, _)| text.contains(words)) {
             self.stage = *stage;
+            self.counted = Counted::default();
             self.go(stage.0, stage.1);
             return;
         }
+        self.count(text.trim());
         let (step, begin, end) = self.stage;
-        for (word, step, from, to) in [
-            ("downloading:", Step::Downloading, 0.0, 0.4),
-            ("installing:", Step::Installing, 0.4, 1.0),
-        ] {
-            if let Some(percent) = number_after(&text, word) {
-                // Only the long stage has both halves.
-                let (from, to) = if end - begin > 20.0 { (from, to) } else { (0.0, 1.0) };
-                let part = from + (to - from) * percent / 100.0;
-                self.go(step, begin + (end - begin) * part);
-                return;
+        let Counted { wanted_kb, fetched_kb, packages, handled } = self.counted;
+        let part = |done: f64, all: f64| if all > 0.0 { (done / all).min(1.0) } else { 0.0 };
+        // Each package is unpacked and set up.
+        let (fetched, installed) = (part(fetched_kb, wanted_kb), part(handled, 2.0 * packages));
+        let done = match step {
+            Step::Downloading if end - begin > LONG => fetched.mul_add(0.3, installed * 0.7),
+            Step::Downloading => fetched,
+            _ => installed,
+        };
+        let step = if installed > 0.0 { Step::Installing } else { step };
+        self.go(step, begin + (end - begin) * done);
+    }
+
+    /// Counts what apt and dpkg say about packages.
+    fn count(&mut self, text: &str) {
+        let counted = &mut self.counted;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words.as_slice() {
+            ["Need", "to", "get", rest @ ..] => {
+                // Either `12 MB of archives` or `12 MB/34 MB of archives`.
+                let unit = rest.get(1).map(|unit| unit.split('/').next().unwrap_or_default());
+                counted.wanted_kb = kilobytes(rest.first().copied(), unit);
             }
+            [get, .., number, unit] if get.starts_with("Get:") => {
+                let number = number.trim_start_matches('[');
+                counted.fetched_kb += kilobytes(Some(number), Some(unit.trim_end_matches(']')));
+            }
+            [_, "upgraded,", new, "newly", "installed,", ..] => {
+                counted.packages = new.parse().unwrap_or(0.0);
+            }
+            ["Unpacking", ..] | ["Setting", "up", ..] => counted.handled += 1.0,
+            _ => {}
         }
-        self.go(step, begin);
     }
 
     fn go(&mut self, step: Step, percent: f64) {
@@ -142,10 +178,16 @@ impl Meter {
     }
 }
 
-fn number_after(text: &str, word: &str) -> Option<f64> {
-    let rest = text.split_once(word)?.1.trim_start();
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-    rest[..end].parse().ok().filter(|number| (0.0..=100.0).contains(number))
+/// A size as apt prints it.
+fn kilobytes(number: Option<&str>, unit: Option<&str>) -> f64 {
+    let number: f64 = number.and_then(|text| text.replace(',', "").parse().ok()).unwrap_or(0.0);
+    match unit {
+        Some("B") => number / 1e3,
+        Some("kB") => number,
+        Some("MB") => number * 1e3,
+        Some("GB") => number * 1e6,
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]
@@ -157,16 +199,18 @@ mod tests {
         let mut meter = Meter::default();
         let mut seen = Vec::new();
         for text in [
-            "\x1b[32mI\x1b[0m: running apt-get update...\n",
+            "I: running apt-get update...\n",
             "I: downloading packages with apt...\n",
-            "\x1b[2Kdownloading:   50.00 [====>    ]\r",
+            "Need to get 1,000 kB of archives.\n",
+            "Get:1 http://mirror/debian trixie/main amd64 bash amd64 5.2 [500 kB]\n",
             "I: installing essential packages...\n",
-            "\x1b[2Kinstalling:   50.00 [===>",
-            "     ]\r",
             "I: installing remaining packages inside the chroot...\n",
-            "\x1b[2Kdownloading:   100.00 [===]\r",
-            "\x1b[2Kinstalling:   10.00 [=  ]\r",
-            "\x1b[2Kinstalling:   5.00 [=  ]\r",
+            "0 upgraded, 2 newly installed, 0 to remove and 0 not upgraded.\n",
+            "Need to get 2 MB/3 MB of archives.\n",
+            "Get:1 http://mirror/debian trixie/main amd64 git amd64 2 [2,000 kB]\n",
+            "Unpacking git (2) ...\nUnpac",
+            "king jq (1) ...\nSetting up git (2) ...\n",
+            "Setting up jq (1) ...\nSetting up something else (1) ...\n",
             "I: running --customize-hook in shell: sh -c '… provision.sh …'\n",
             "I: running --customize-hook in shell: sh -c 'mke2fs …'\n",
         ] {
@@ -177,12 +221,15 @@ mod tests {
         assert!(seen.is_sorted_by(|a, b| a.percent <= b.percent && a.step <= b.step), "{seen:?}");
         assert_eq!(seen.last(), Some(&Progress { step: Step::Writing, percent: 85.0 }));
         assert!(seen.contains(&Progress { step: Step::Downloading, percent: 6.5 }), "{seen:?}");
+        let three_of_four = 17.0 + 58.0 * (0.3 + 0.7 * 0.75);
+        let near = |now: &Progress| (now.percent - three_of_four).abs() < 1e-9;
+        assert!(seen.iter().any(near), "{seen:?}");
     }
 
     #[test]
     fn nonsense_is_ignored() {
         let mut meter = Meter::default();
-        assert_eq!(meter.feed(b"downloading: 900.00\r\xff\xfe\ninstalling: x\r"), None);
+        assert_eq!(meter.feed(b"Need to get\nGet:x\n\xff\xfe\nNeed to get x MB\nSetting\n"), None);
         assert_eq!(meter.feed(&[b'x'; 100_000]), None);
     }
 }

@@ -22,9 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 pub async fn export(store: &Store, id: &str, file: &Path) -> Result<(), ImageError> {
     store.verify(id, true)?;
     if !matches!(store.find(id).map(|image| image.kind), Some(Kind::Base { .. })) {
-        return Err(ImageError::Unknown(format!("{id} that is a base; layers are made on each host")));
+        return Err(ImageError::Unknown(format!(
+            "{id} that is a base; layers are made on each host"
+        )));
     }
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let part = tempfile::NamedTempFile::new_in(directory).map_err(ImageError::file(directory))?;
     Program::new("tar")
         .args(["--create", "--sparse", "--owner=0", "--group=0", "--file"])
@@ -70,7 +73,8 @@ pub async fn import(store: &Store, file: &Path) -> Result<Image, ImageError> {
         }
     }
     let record = std::fs::read(inside(RECORD)).map_err(ImageError::file(inside(RECORD)))?;
-    let wanted: Image = serde_json::from_slice(&record).map_err(|error| refused(error.to_string()))?;
+    let wanted: Image =
+        serde_json::from_slice(&record).map_err(|error| refused(error.to_string()))?;
     let plain = wanted.id.len() == 32 && wanted.id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if wanted.schema != 1 || !plain || !matches!(wanted.kind, Kind::Base { .. }) {
         return Err(refused("its record is not that of a base".to_owned()));
@@ -113,10 +117,14 @@ mod tests {
     #[tokio::test]
     async fn an_exported_base_arrives_whole() {
         let directory = tempfile::tempdir().expect("directory");
-        let (here, there) = (Store::new(directory.path().join("a")), Store::new(directory.path().join("b")));
+        let (here, there) =
+            (Store::new(directory.path().join("a")), Store::new(directory.path().join("b")));
         let raw = directory.path().join("raw");
         std::fs::write(&raw, vec![1; 1 << 20]).expect("written");
-        base(&here, async |disk| disk::compress(Source::Raw(&raw), disk, |_| {}).await.expect("disk")).await;
+        base(&here, async |disk| {
+            disk::compress(Source::Raw(&raw), disk, |_| {}).await.expect("disk")
+        })
+        .await;
         let file = directory.path().join("image.tar");
         export(&here, ID, &file).await.expect("exported");
         let image = import(&there, &file).await.expect("imported");
@@ -139,12 +147,14 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_points_at_the_host_is_refused() {
         let directory = tempfile::tempdir().expect("directory");
-        let (here, there) = (Store::new(directory.path().join("a")), Store::new(directory.path().join("b")));
+        let (here, there) =
+            (Store::new(directory.path().join("a")), Store::new(directory.path().join("b")));
         let secret = directory.path().join("secret.qcow2");
         let raw = directory.path().join("raw");
         std::fs::write(&raw, vec![1; 1 << 20]).expect("written");
         disk::compress(Source::Raw(&raw), &secret, |_| {}).await.expect("disk");
-        base(&here, async |disk| disk::create(disk, &secret, Size::gib(1)).await.expect("disk")).await;
+        base(&here, async |disk| disk::create(disk, &secret, Size::gib(1)).await.expect("disk"))
+            .await;
         let file = directory.path().join("image.tar");
         export(&here, ID, &file).await.expect("exported");
         let error = import(&there, &file).await.expect_err("refused");

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
-use ringfence_model::api::{FolderLookup, FolderRequest, FolderSetRequest, ConfigView};
+use ringfence_model::api::{ConfigView, FolderLookup, FolderRequest, FolderSetRequest};
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::{Answer, App, stream_of};

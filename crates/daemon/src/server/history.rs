@@ -8,8 +8,8 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupKeyView, BackupSetRequest, CheckRequest, DiffRequest, BackupNowRequest, HistoryQuery, RestoreRequest,
-    UndoRequest,
+    BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest, DiffRequest, HistoryQuery,
+    RestoreRequest, UndoRequest,
 };
 use ringfence_model::history::{DiffView, SnapshotView};
 use ringfence_model::status::FolderStatus;
@@ -42,7 +42,10 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/set", post(set))
 }
 
-async fn history(State(daemon): App, Query(query): Query<HistoryQuery>) -> Answer<Vec<SnapshotView>> {
+async fn history(
+    State(daemon): App,
+    Query(query): Query<HistoryQuery>,
+) -> Answer<Vec<SnapshotView>> {
     Ok(Json(daemon.history(query).await?))
 }
 
@@ -50,7 +53,10 @@ async fn diff(State(daemon): App, Json(request): Json<DiffRequest>) -> Answer<Di
     Ok(Json(daemon.diff(request).await?))
 }
 
-async fn show(State(daemon): App, Query(query): Query<ShowQuery>) -> Result<axum::body::Body, Failure> {
+async fn show(
+    State(daemon): App,
+    Query(query): Query<ShowQuery>,
+) -> Result<axum::body::Body, Failure> {
     Ok(daemon.show(query).await?)
 }
 

@@ -13,15 +13,15 @@ pub use history::ShowQuery;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::extract::connect_info::{Connected, ConnectInfo};
+use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::http::{Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use axum::Router;
 use futures_util::{Stream, StreamExt, stream};
 use ringfence_model::api::{API_VERSION, Finding, Item, Version};
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -142,13 +142,16 @@ where
 {
     let (report, told) = Report::channel();
     let outcome = tokio::spawn(act(report));
-    let told = stream::unfold(told, |mut told| async { told.recv().await.map(|item| (item, told)) })
-        .map(|item: Told| line(&Item::<T>::from(item)));
+    let told =
+        stream::unfold(told, |mut told| async { told.recv().await.map(|item| (item, told)) })
+            .map(|item: Told| line(&Item::<T>::from(item)));
     let last = stream::once(async {
         line(&match outcome.await {
             Ok(Ok(value)) => Item::Done(value),
             Ok(Err(error)) => Item::Error(error),
-            Err(panic) => Item::Error(ApiError::new(ErrorKind::Failed, format!("internal error: {panic}"))),
+            Err(panic) => {
+                Item::Error(ApiError::new(ErrorKind::Failed, format!("internal error: {panic}")))
+            }
         })
     });
     let body: std::pin::Pin<Box<dyn Stream<Item = Bytes> + Send>> = Box::pin(told.chain(last));

@@ -54,6 +54,7 @@ async fn logs(State(daemon): App, Path(id): Path<SessionId>) -> Result<Vec<u8>, 
 fn find(daemon: &Daemon, id: &SessionId) -> Result<Session, ApiError> {
     let found = daemon.sessions()?.into_iter().find(|session| session.id == *id);
     found.ok_or_else(|| {
-        ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+        ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
+            .hint("ringfence session list")
     })
 }

@@ -152,7 +152,11 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn set_protection(&self, folder: &FolderId, record: &ProtectionRecord) -> Result<(), StoreError> {
+    pub fn set_protection(
+        &self,
+        folder: &FolderId,
+        record: &ProtectionRecord,
+    ) -> Result<(), StoreError> {
         Self::write(&self.protection_file(folder), record)
     }
 
@@ -195,7 +199,11 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn set_runtime(&self, name: &MachineName, runtime: &MachineRuntime) -> Result<(), StoreError> {
+    pub fn set_runtime(
+        &self,
+        name: &MachineName,
+        runtime: &MachineRuntime,
+    ) -> Result<(), StoreError> {
         Self::write(&self.layout.machine(name).join("runtime.json"), runtime)
     }
 
@@ -214,7 +222,8 @@ impl Store {
                 sessions.push(session);
             }
         }
-        sessions.sort_by(|a: &Session, b: &Session| a.started.cmp(&b.started).then(a.id.cmp(&b.id)));
+        sessions
+            .sort_by(|a: &Session, b: &Session| a.started.cmp(&b.started).then(a.id.cmp(&b.id)));
         Ok(sessions)
     }
 

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use ringfence_model::api::{
-    BackupKeyView, BackupSetRequest, CheckRequest, CheckView, DiffRequest, FolderSetRequest, HistoryQuery,
+    BackupKeyView, BackupSetRequest, CheckRequest, CheckView, DiffRequest, FolderSetRequest,
+    HistoryQuery,
 };
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
-use ringfence_model::history::{Change, ChangeKind, DiffView, SnapshotKind, SnapshotView, TextDiff};
+use ringfence_model::history::{
+    Change, ChangeKind, DiffView, SnapshotKind, SnapshotView, TextDiff,
+};
 use ringfence_model::session::SessionState;
 use ringfence_model::status::FolderStatus;
 
@@ -27,7 +30,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When it cannot be a folder or its snapshot fails; it then stays registered.
-    pub async fn add_folder(&self, directory: &Path, report: &Report) -> Result<FolderStatus, ApiError> {
+    pub async fn add_folder(
+        &self,
+        directory: &Path,
+        report: &Report,
+    ) -> Result<FolderStatus, ApiError> {
         let folder = self.register(directory)?;
         if folders::rules_of(&folder.path, &*self.config.current()?).backup {
             self.vaults.snapshot(&folder, SnapshotKind::Manual, None, report).await?;
@@ -61,9 +68,15 @@ impl Daemon {
         if !request.enabled && request.name.as_deref() != Some(&*name) {
             return Err(ApiError::new(
                 ErrorKind::Refused,
-                format!("{} stays protected: turning its backup off takes its name, `{name}`", folder.path.display()),
+                format!(
+                    "{} stays protected: turning its backup off takes its name, `{name}`",
+                    folder.path.display()
+                ),
             )
-            .hint(format!("ringfence backup off {} --i-understand {name}", folder.path.display())));
+            .hint(format!(
+                "ringfence backup off {} --i-understand {name}",
+                folder.path.display()
+            )));
         }
         self.config.edit_folder(&folder.path, &FolderEdit::Backup(request.enabled))?;
         tracing::warn!(folder = %folder.path.display(), enabled = request.enabled, "backup set by a person");
@@ -77,7 +90,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When the folder is unknown or the snapshot fails.
-    pub async fn backup_now(&self, directory: &Path, report: &Report) -> Result<SnapshotView, ApiError> {
+    pub async fn backup_now(
+        &self,
+        directory: &Path,
+        report: &Report,
+    ) -> Result<SnapshotView, ApiError> {
         let folder = self.registered(directory)?;
         self.same_directory(&folder)?;
         self.vaults.snapshot_view(&folder, SnapshotKind::Manual, None, report).await
@@ -87,7 +104,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When the vault cannot be opened.
-    pub async fn check(&self, request: CheckRequest, report: &Report) -> Result<CheckView, ApiError> {
+    pub async fn check(
+        &self,
+        request: CheckRequest,
+        report: &Report,
+    ) -> Result<CheckView, ApiError> {
         let folder = self.registered(&request.folder)?;
         report.progress("checking the vault", None);
         let (snapshots, problems) = self.vaults.check(&folder, request.read_data).await?;
@@ -118,7 +139,8 @@ impl Daemon {
         for (index, snapshot) in snapshots.iter().enumerate() {
             let changed = match snapshots.get(index + 1) {
                 Some(earlier) => {
-                    let changes = self.vaults.diff(&folder, &earlier.id, Some(&snapshot.id)).await?;
+                    let changes =
+                        self.vaults.diff(&folder, &earlier.id, Some(&snapshot.id)).await?;
                     changes.iter().any(|change| is_or_below(&change.path, &wanted))
                 }
                 None => {
@@ -165,7 +187,9 @@ impl Daemon {
                 && session.opening_snapshot.is_some()
                 && !matches!(session.state, SessionState::Preparing)
         });
-        Ok(last.and_then(|session| session.opening_snapshot.clone()).unwrap_or_else(|| "latest".into()))
+        Ok(last
+            .and_then(|session| session.opening_snapshot.clone())
+            .unwrap_or_else(|| "latest".into()))
     }
 
     async fn texts(
@@ -176,8 +200,10 @@ impl Daemon {
         to: Option<&str>,
     ) -> Result<Vec<TextDiff>, ApiError> {
         let mut texts = Vec::new();
-        let is_file = |change: &&Change| change.size_before.is_some() || change.size_after.is_some();
-        let wanted = changes.iter().filter(|change| change.change != ChangeKind::Metadata).filter(is_file);
+        let is_file =
+            |change: &&Change| change.size_before.is_some() || change.size_after.is_some();
+        let wanted =
+            changes.iter().filter(|change| change.change != ChangeKind::Metadata).filter(is_file);
         for change in wanted.take(MAX_TEXTS) {
             let Some(bytes) = change.path.to_bytes() else { continue };
             let side = |snapshot: Option<String>, there: bool| {
@@ -185,7 +211,9 @@ impl Daemon {
                 async move {
                     match snapshot {
                         _ if !there => Ok(Some(Vec::new())),
-                        Some(snapshot) => self.vaults.read(folder, &snapshot, bytes, MAX_TEXT).await,
+                        Some(snapshot) => {
+                            self.vaults.read(folder, &snapshot, bytes, MAX_TEXT).await
+                        }
                         None => Ok(vaults::read_live(&folder.path, &bytes, MAX_TEXT)),
                     }
                 }
@@ -201,7 +229,10 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is no such file.
-    pub async fn show(&self, query: crate::server::ShowQuery) -> Result<axum::body::Body, ApiError> {
+    pub async fn show(
+        &self,
+        query: crate::server::ShowQuery,
+    ) -> Result<axum::body::Body, ApiError> {
         let folder = self.registered(&query.folder)?;
         let path = ringfence_model::bytes::decode(&query.path_b64)
             .ok_or_else(|| ApiError::new(ErrorKind::Usage, "the path is not valid base64"))?;
@@ -229,9 +260,13 @@ impl Daemon {
         for folder in self.store.folders().map_err(failed)?.folders {
             let rules = folders::rules_of(&folder.path, &config);
             let quoted = toml::Value::String(folder.path.display().to_string());
-            text.push_str(&format!("\n[[folder]]\npath = {quoted}\naccess = \"{}\"\n", rules.access));
+            text.push_str(&format!(
+                "\n[[folder]]\npath = {quoted}\naccess = \"{}\"\n",
+                rules.access
+            ));
             if let Some(profiles) = &rules.profiles {
-                let names: Vec<String> = profiles.iter().map(|selector| format!("\"{selector}\"")).collect();
+                let names: Vec<String> =
+                    profiles.iter().map(|selector| format!("\"{selector}\"")).collect();
                 text.push_str(&format!("profiles = [{}]\n", names.join(", ")));
             }
             text.push_str(&format!("[folder.backup]\nenabled = {}\n", rules.backup));
@@ -246,8 +281,14 @@ fn is_or_below(path: &BytePath, wanted: &BytePath) -> bool {
 }
 
 fn text_diff(path: &BytePath, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -> TextDiff {
-    let note = |note: &str| TextDiff { path: path.clone(), unified: String::new(), note: Some(note.into()) };
-    let (Some(before), Some(after)) = (before, after) else { return note("too large or not readable") };
+    let note = |note: &str| TextDiff {
+        path: path.clone(),
+        unified: String::new(),
+        note: Some(note.into()),
+    };
+    let (Some(before), Some(after)) = (before, after) else {
+        return note("too large or not readable");
+    };
     let (Ok(before), Ok(after)) = (String::from_utf8(before), String::from_utf8(after)) else {
         return note("binary");
     };
@@ -261,4 +302,3 @@ fn text_diff(path: &BytePath, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -
         .to_string();
     TextDiff { path: path.clone(), unified, note: None }
 }
-

@@ -55,21 +55,31 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is no such session or it could not be closed properly.
-    pub async fn close(self: &Arc<Self>, id: &SessionId, report: &Report) -> Result<RunSummary, ApiError> {
+    pub async fn close(
+        self: &Arc<Self>,
+        id: &SessionId,
+        report: &Report,
+    ) -> Result<RunSummary, ApiError> {
         let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
+                .hint("ringfence session list")
         })?;
         if session.state.is_final() && self.watched_session(id).is_none() {
             return self.summary(session).await;
         }
         self.watch(id);
         report.progress("closing snapshot", None);
-        let Some(mut receiver) = self.watched_session(id) else { return self.summary(session).await };
+        let Some(mut receiver) = self.watched_session(id) else {
+            return self.summary(session).await;
+        };
         let closed = receiver.wait_for(Option::is_some).await.map(|closed| closed.clone());
         match closed {
             Ok(Some(outcome)) => outcome,
-            _ => Err(ApiError::new(ErrorKind::Daemon, "the daemon ended before the session was closed")
-                .hint(format!("ringfence session show {id}"))),
+            _ => Err(ApiError::new(
+                ErrorKind::Daemon,
+                "the daemon ended before the session was closed",
+            )
+            .hint(format!("ringfence session show {id}"))),
         }
     }
 
@@ -79,7 +89,8 @@ impl Daemon {
     /// When the session cannot be found.
     pub async fn stop_session(self: &Arc<Self>, id: &SessionId) -> Result<(), ApiError> {
         let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no session {id}")).hint("ringfence session list")
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
+                .hint("ringfence session list")
         })?;
         if !session.state.is_final()
             && let Some(process) = self.process_of(id)
@@ -157,7 +168,8 @@ impl Daemon {
             tokio::time::sleep(pause).await;
             let begun = Instant::now();
             let kind = SnapshotKind::Periodic;
-            let outcome = self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await;
+            let outcome =
+                self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await;
             let mode = match (&outcome, held) {
                 (Err(_), false) => ShareMode::Held,
                 (Ok(_), true) => ShareMode::ReadWrite,
@@ -177,7 +189,11 @@ impl Daemon {
         }
     }
 
-    async fn finish(self: &Arc<Self>, mut session: Session, folder: Option<Folder>) -> Result<RunSummary, ApiError> {
+    async fn finish(
+        self: &Arc<Self>,
+        mut session: Session,
+        folder: Option<Folder>,
+    ) -> Result<RunSummary, ApiError> {
         let ended = record::exit(&self.layout.session(&session.id)).map_err(failed)?;
         session.exit = Some(ended.as_ref().map_or(Exit::Lost, |ended| ended.exit));
         session.ended = Some(ended.map_or_else(clock::now, |ended| ended.ended));
@@ -227,7 +243,9 @@ impl Daemon {
     pub(super) fn any_session(&self, machine: &MachineName, folder: &FolderId) -> bool {
         self.store.sessions().map_or(true, |sessions| {
             sessions.iter().any(|session| {
-                session.machine == *machine && session.folder.as_ref() == Some(folder) && !session.state.is_final()
+                session.machine == *machine
+                    && session.folder.as_ref() == Some(folder)
+                    && !session.state.is_final()
             })
         })
     }
@@ -247,7 +265,13 @@ impl Daemon {
 
     pub(super) fn folder_by_id(&self, id: Option<&FolderId>) -> Result<Option<Folder>, ApiError> {
         let Some(id) = id else { return Ok(None) };
-        Ok(self.store.folders().map_err(failed)?.folders.into_iter().find(|folder| folder.id == *id))
+        Ok(self
+            .store
+            .folders()
+            .map_err(failed)?
+            .folders
+            .into_iter()
+            .find(|folder| folder.id == *id))
     }
 
     pub(super) fn access(&self, folder: &Folder) -> Access {
@@ -255,10 +279,13 @@ impl Daemon {
     }
 
     async fn summary(&self, session: Session) -> Result<RunSummary, ApiError> {
-        let mut summary = RunSummary { session, added: 0, changed: 0, deleted: 0, host_runs: Vec::new() };
+        let mut summary =
+            RunSummary { session, added: 0, changed: 0, deleted: 0, host_runs: Vec::new() };
         let folder = self.folder_by_id(summary.session.folder.as_ref())?;
         let ends = (&summary.session.opening_snapshot, &summary.session.closing_snapshot);
-        let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else { return Ok(summary) };
+        let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else {
+            return Ok(summary);
+        };
         if opening == closing {
             return Ok(summary);
         }

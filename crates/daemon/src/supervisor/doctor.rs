@@ -15,7 +15,12 @@ const ENOUGH_DISK: u64 = 10 * 1024 * 1024 * 1024;
 impl Daemon {
     /// Every check.
     pub async fn doctor(&self) -> Vec<Finding> {
-        let mut findings = vec![self.check_configuration(), check_memory(), self.check_disk(), check_descriptors()];
+        let mut findings = vec![
+            self.check_configuration(),
+            check_memory(),
+            self.check_disk(),
+            check_descriptors(),
+        ];
         findings.extend(self.check_engine().await);
         findings.push(check_user_namespaces());
         findings.push(check_landlock());
@@ -27,7 +32,12 @@ impl Daemon {
     fn check_configuration(&self) -> Finding {
         match self.config.current() {
             Ok(_) => good("configuration", format!("{} is valid", self.config.path().display())),
-            Err(error) => finding("configuration", Verdict::Bad, error.message, Some("ringfence config check".into())),
+            Err(error) => finding(
+                "configuration",
+                Verdict::Bad,
+                error.message,
+                Some("ringfence config check".into()),
+            ),
         }
     }
 
@@ -37,7 +47,12 @@ impl Daemon {
             Err(error) => {
                 let causes = error.causes.join(": ");
                 let cure = Some("apt-get install qemu-system-x86 qemu-utils".to_owned());
-                return vec![finding("qemu", Verdict::Bad, format!("{}: {causes}", error.message), cure)];
+                return vec![finding(
+                    "qemu",
+                    Verdict::Bad,
+                    format!("{}: {causes}", error.message),
+                    cure,
+                )];
             }
         };
         let qemu = good("qemu", format!("version {}", probe.version));
@@ -64,11 +79,14 @@ impl Daemon {
                 if free >= ENOUGH_DISK {
                     good("disk", text)
                 } else {
-                    let cure = "free some space: ringfence image list · ringfence machine list".to_owned();
+                    let cure =
+                        "free some space: ringfence image list · ringfence machine list".to_owned();
                     finding("disk", Verdict::Weak, text, Some(cure))
                 }
             }
-            Err(error) => finding("disk", Verdict::Skipped, format!("free space is unknown: {error}"), None),
+            Err(error) => {
+                finding("disk", Verdict::Skipped, format!("free space is unknown: {error}"), None)
+            }
         }
     }
 
@@ -80,7 +98,10 @@ impl Daemon {
                 let vault = self.layout.vault(&folder.id);
                 let name = "vault";
                 match ringfence_vault::opens_without_password(&vault) {
-                    Ok(false) => good(name, format!("{} is encrypted with its own key", folder.path.display())),
+                    Ok(false) => good(
+                        name,
+                        format!("{} is encrypted with its own key", folder.path.display()),
+                    ),
                     Ok(true) => finding(
                         name,
                         Verdict::Bad,
@@ -141,20 +162,28 @@ fn check_descriptors() -> Finding {
             format!("at most {most} for a process; large folders need 4096"),
             Some("ulimit -Hn 4096, or LimitNOFILE= in the service".into()),
         ),
-        most => good("file descriptors", most.map_or("no limit".into(), |most| format!("at most {most}"))),
+        most => good(
+            "file descriptors",
+            most.map_or("no limit".into(), |most| format!("at most {most}")),
+        ),
     }
 }
 
 fn check_user_namespaces() -> Finding {
     let name = "user namespaces";
-    let number = |file: &str| std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let number = |file: &str| {
+        std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok())
+    };
     let denied = number("/proc/sys/user/max_user_namespaces") == Some(0)
         || number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) && !facts::is_root();
     if !Path::new("/proc/self/ns/user").exists() || denied {
-        let cure = "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000".to_owned();
+        let cure =
+            "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000".to_owned();
         return finding(name, Verdict::Bad, "turned off on this host".into(), Some(cure));
     }
-    if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) && !facts::is_root() {
+    if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+        && !facts::is_root()
+    {
         let cure = "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for ringfenced";
         return finding(name, Verdict::Bad, "restricted by AppArmor".into(), Some(cure.into()));
     }
@@ -164,7 +193,9 @@ fn check_user_namespaces() -> Finding {
 fn check_landlock() -> Finding {
     let name = "landlock";
     match std::fs::read_to_string("/sys/kernel/security/lsm") {
-        Ok(list) if list.split(',').any(|module| module.trim() == "landlock") => good(name, "in force".into()),
+        Ok(list) if list.split(',').any(|module| module.trim() == "landlock") => {
+            good(name, "in force".into())
+        }
         Ok(list) => finding(
             name,
             Verdict::Bad,
@@ -172,7 +203,12 @@ fn check_landlock() -> Finding {
             Some("boot with lsm=landlock,… or a kernel that has it".into()),
         ),
         // securityfs is often not mounted in containers; the share finds out for itself.
-        Err(_) => finding(name, Verdict::Skipped, "securityfs is not mounted; each share checks for itself".into(), None),
+        Err(_) => finding(
+            name,
+            Verdict::Skipped,
+            "securityfs is not mounted; each share checks for itself".into(),
+            None,
+        ),
     }
 }
 

@@ -38,7 +38,8 @@ const PRIVATE: [&str; 12] = [
 pub(super) fn canonical(path: &Path) -> Result<PathBuf, ApiError> {
     let shown = ringfence_model::bytes::visible(&path.to_string_lossy());
     let refuse = |why: String| ApiError::new(ErrorKind::Failed, format!("{shown} {why}"));
-    let link = fs::symlink_metadata(path).map_err(|error| refuse(format!("cannot be a folder: {error}")))?;
+    let link = fs::symlink_metadata(path)
+        .map_err(|error| refuse(format!("cannot be a folder: {error}")))?;
     if link.is_symlink() {
         let target = fs::read_link(path).unwrap_or_default();
         return Err(refuse(format!("is a link to {}", target.display()))
@@ -77,8 +78,11 @@ impl Daemon {
         // A folder that was deleted can still be restored: fall back to the path as given.
         let place = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
         self.folder_of(&place)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("{} is in no registered folder", place.display()))
-                .hint(format!("ringfence folder add {}", place.display()))
+            ApiError::new(
+                ErrorKind::Failed,
+                format!("{} is in no registered folder", place.display()),
+            )
+            .hint(format!("ringfence folder add {}", place.display()))
         })
     }
 
@@ -105,12 +109,13 @@ impl Daemon {
         let home = fs::canonicalize(&home).unwrap_or(home);
         let own = self.layout.own();
         let mut private: Vec<PathBuf> = PRIVATE.iter().map(|name| home.join(name)).collect();
-        private.extend(own.iter().map(|place| {
-            fs::canonicalize(place).unwrap_or_else(|_| place.to_path_buf())
-        }));
+        private.extend(
+            own.iter().map(|place| fs::canonicalize(place).unwrap_or_else(|_| place.to_path_buf())),
+        );
         folder::may_be_folder(canonical, &home, &private).map_err(|error| {
-            ApiError::new(ErrorKind::Refused, error.to_string())
-                .hint("share a project's own directory instead: ringfence folder add ~/code/PROJECT")
+            ApiError::new(ErrorKind::Refused, error.to_string()).hint(
+                "share a project's own directory instead: ringfence folder add ~/code/PROJECT",
+            )
         })
     }
 
@@ -143,9 +148,16 @@ impl Daemon {
             };
             return Err(ApiError::new(
                 ErrorKind::Refused,
-                format!("{} {relation} the registered folder {}", canonical.display(), other.path.display()),
+                format!(
+                    "{} {relation} the registered folder {}",
+                    canonical.display(),
+                    other.path.display()
+                ),
             )
-            .hint(format!("to use the new one instead: ringfence folder remove {}", other.path.display())));
+            .hint(format!(
+                "to use the new one instead: ringfence folder remove {}",
+                other.path.display()
+            )));
         }
         let folder = Folder {
             id: new_id(&canonical),
@@ -168,14 +180,17 @@ impl Daemon {
         if folder.path != fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()) {
             return Err(ApiError::new(
                 ErrorKind::Failed,
-                format!("{} is not registered itself; {} is", directory.display(), folder.path.display()),
+                format!(
+                    "{} is not registered itself; {} is",
+                    directory.display(),
+                    folder.path.display()
+                ),
             ));
         }
         let sessions = self.store.sessions().map_err(super::failed)?;
-        if let Some(session) = sessions
-            .iter()
-            .find(|session| session.folder.as_ref() == Some(&folder.id) && !session.state.is_final())
-        {
+        if let Some(session) = sessions.iter().find(|session| {
+            session.folder.as_ref() == Some(&folder.id) && !session.state.is_final()
+        }) {
             return Err(ApiError::new(
                 ErrorKind::Failed,
                 format!("session {} is at work in {}", session.id, folder.path.display()),
@@ -202,7 +217,9 @@ impl Daemon {
         if !facts.is_dir() || (facts.dev(), facts.ino()) != (folder.device, folder.inode) {
             return Err(ApiError::new(
                 ErrorKind::Refused,
-                format!("{path} is not the directory that was registered: another one has its name now"),
+                format!(
+                    "{path} is not the directory that was registered: another one has its name now"
+                ),
             )
             .hint(format!("if that is right: ringfence folder add {path}")));
         }
@@ -224,7 +241,10 @@ pub(super) fn rules_of(path: &Path, config: &Config) -> FolderRules {
         .folders
         .iter()
         .find(|rules| fs::canonicalize(&rules.path).unwrap_or_else(|_| rules.path.clone()) == path)
-        .map_or_else(|| FolderRules::unspoken(path), |rules| FolderRules { path: path.to_owned(), ..rules.clone() })
+        .map_or_else(
+            || FolderRules::unspoken(path),
+            |rules| FolderRules { path: path.to_owned(), ..rules.clone() },
+        )
 }
 
 /// A readable and unique id: the directory's name and eight random digits.

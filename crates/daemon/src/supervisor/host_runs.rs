@@ -52,7 +52,9 @@ pub(super) fn find(changes: &[Change]) -> Vec<HostRuns> {
 fn reason(path: &str) -> Option<&'static str> {
     let anchored = format!("/{path}");
     // A repository's configuration can name programs: hooks path, filters, editors, aliases.
-    if anchored.ends_with("/.git/config") || (anchored.contains("/.git/") && anchored.ends_with("/config")) {
+    if anchored.ends_with("/.git/config")
+        || (anchored.contains("/.git/") && anchored.ends_with("/config"))
+    {
         return Some("git configuration");
     }
     let directory = BY_DIRECTORY.iter().find(|(part, _)| anchored.contains(&format!("/{part}")));
@@ -84,7 +86,8 @@ mod tests {
             change(".envrc", ChangeKind::Deleted),
             change("notgit/hooks/x", ChangeKind::Added),
         ];
-        let found: Vec<_> = find(&changes).into_iter().map(|entry| (entry.path.path, entry.why)).collect();
+        let found: Vec<_> =
+            find(&changes).into_iter().map(|entry| (entry.path.path, entry.why)).collect();
         let expected = [
             (".git/hooks/post-commit", "git hook"),
             ("sub/.git/config", "git configuration"),

@@ -6,12 +6,12 @@ use ringfence_model::name::{MachineName, ProfileName, RecipeName};
 
 use super::report::Report;
 use super::{Daemon, failed, of_kind};
+use crate::guest::recipe;
 use crate::host::facts;
 use crate::image::host::Builder;
+use crate::image::layer::{self, Begun};
 use crate::image::progress::Progress;
 use crate::image::store::{Image, Kind};
-use crate::guest::recipe;
-use crate::image::layer::{self, Begun};
 use crate::image::{ImageError, base, build};
 use crate::workshop;
 
@@ -21,7 +21,11 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 impl Daemon {
     /// That a machine's image is there, whole, and named in its record. A machine keeps the
     /// image that it was made from.
-    pub(super) async fn ensure_image(&self, name: &MachineName, report: &Report) -> Result<(), ApiError> {
+    pub(super) async fn ensure_image(
+        &self,
+        name: &MachineName,
+        report: &Report,
+    ) -> Result<(), ApiError> {
         let mut machine = self.machine_record(name)?;
         let known = !machine.image.is_empty();
         let image = if known {
@@ -38,7 +42,11 @@ impl Daemon {
     }
 
     /// The base image, with a recipe's layer on it where one is named.
-    async fn image_for(&self, recipe: Option<&RecipeName>, report: &Report) -> Result<Image, ApiError> {
+    async fn image_for(
+        &self,
+        recipe: Option<&RecipeName>,
+        report: &Report,
+    ) -> Result<Image, ApiError> {
         let base = match self.images.base(&base::id()) {
             Some(image) => image,
             None => self.build_base(report).await?,
@@ -50,13 +58,21 @@ impl Daemon {
     }
 
     async fn build_base(&self, report: &Report) -> Result<Image, ApiError> {
-        build::build(&self.images, &settings(), tell(report, "image".to_owned())).await.map_err(image_error)
+        build::build(&self.images, &settings(), tell(report, "image".to_owned()))
+            .await
+            .map_err(image_error)
     }
 
     /// The layer of a recipe on a base, made in a throw-away machine where it is not there yet.
-    async fn build_layer(&self, base: &Image, name: &RecipeName, report: &Report) -> Result<Image, ApiError> {
+    async fn build_layer(
+        &self,
+        base: &Image,
+        name: &RecipeName,
+        report: &Report,
+    ) -> Result<Image, ApiError> {
         let recipe = recipe::find(name).ok_or_else(|| {
-            ApiError::new(ErrorKind::Config, format!("there is no recipe `{name}`")).hint("ringfence recipe list")
+            ApiError::new(ErrorKind::Config, format!("there is no recipe `{name}`"))
+                .hint("ringfence recipe list")
         })?;
         let draft = match layer::begin(&self.images, base, &recipe).await.map_err(image_error)? {
             Begun::Ready(image) => return Ok(image),
@@ -64,20 +80,35 @@ impl Daemon {
         };
         let probe = self.machines.probe().await?;
         let (bench, gateway) = self.machines.bench(name).await?;
-        let outcome = workshop::install(draft, &recipe, &bench, probe, tell(report, recipe.description.clone())).await;
+        let outcome = workshop::install(
+            draft,
+            &recipe,
+            &bench,
+            probe,
+            tell(report, recipe.description.clone()),
+        )
+        .await;
         gateway.end(std::time::Duration::from_secs(2)).await;
         let _ = std::fs::remove_dir_all(&bench.run);
-        outcome.map_err(|error| of_kind(ErrorKind::Engine, error).hint("try again: ringfence image build"))
+        outcome.map_err(|error| {
+            of_kind(ErrorKind::Engine, error).hint("try again: ringfence image build")
+        })
     }
 
     /// Builds the image that new machines start from.
     ///
     /// # Errors
     /// When something that builds images is missing, or the mirror cannot be reached.
-    pub async fn build_image(&self, request: &ImageRequest, report: &Report) -> Result<ImageView, ApiError> {
+    pub async fn build_image(
+        &self,
+        request: &ImageRequest,
+        report: &Report,
+    ) -> Result<ImageView, ApiError> {
         let image = match &request.from {
             Some(file) => {
-                let imported = crate::image::transfer::import(&self.images, file).await.map_err(image_error)?;
+                let imported = crate::image::transfer::import(&self.images, file)
+                    .await
+                    .map_err(image_error)?;
                 match &request.recipe {
                     Some(recipe) => self.build_layer(&imported, recipe, report).await?,
                     None => imported,
@@ -115,7 +146,11 @@ impl Daemon {
             },
             bytes,
             built: built.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-            used_by: machines.into_iter().filter(|machine| machine.image == image.id).map(|machine| machine.name).collect(),
+            used_by: machines
+                .into_iter()
+                .filter(|machine| machine.image == image.id)
+                .map(|machine| machine.name)
+                .collect(),
             current: self.images.base(&base::id()).is_some_and(|base| match &image.kind {
                 Kind::Base { .. } => base.id == image.id,
                 Kind::Layer { base: below, .. } => base.id == *below,
@@ -138,7 +173,8 @@ impl Daemon {
             .map(|machine| machine.name.to_string())
             .collect();
         if !users.is_empty() {
-            let message = format!("image {hash} is the disk that machine {} starts from", users.join(", "));
+            let message =
+                format!("image {hash} is the disk that machine {} starts from", users.join(", "));
             return Err(ApiError::new(ErrorKind::Failed, message)
                 .hint(format!("ringfence machine delete {}", users.join(" "))));
         }
@@ -176,7 +212,9 @@ fn settings() -> build::Settings {
 fn builder() -> Builder {
     Builder {
         root: facts::is_root(),
-        user: facts::variable("USER").and_then(|value| value.into_string().ok()).unwrap_or_default(),
+        user: facts::variable("USER")
+            .and_then(|value| value.into_string().ok())
+            .unwrap_or_default(),
         uid: rustix::process::geteuid().as_raw(),
     }
 }

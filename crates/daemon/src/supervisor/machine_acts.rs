@@ -17,7 +17,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When the name is taken or the profile unknown.
-    pub async fn create_machine(&self, request: &MachineRequest, report: &Report) -> Result<MachineStatus, ApiError> {
+    pub async fn create_machine(
+        &self,
+        request: &MachineRequest,
+        report: &Report,
+    ) -> Result<MachineStatus, ApiError> {
         let config = self.config.current()?;
         let recipe = match &request.profile {
             Some(name) => profiles::find(&config, name)?.recipe,
@@ -27,8 +31,11 @@ impl Daemon {
             let _one_at_a_time = self.admission.lock().await;
             let machines = self.store.machines().map_err(failed)?;
             if machines.iter().any(|machine| machine.name == request.name) {
-                return Err(ApiError::new(ErrorKind::Failed, format!("machine {} exists already", request.name))
-                    .hint(format!("ringfence machine start {}", request.name)));
+                return Err(ApiError::new(
+                    ErrorKind::Failed,
+                    format!("machine {} exists already", request.name),
+                )
+                .hint(format!("ringfence machine start {}", request.name)));
             }
             let machine = Machine {
                 name: request.name.clone(),
@@ -86,7 +93,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When a session is at work in it.
-    pub async fn delete_machine(&self, name: &MachineName, report: &Report) -> Result<(), ApiError> {
+    pub async fn delete_machine(
+        &self,
+        name: &MachineName,
+        report: &Report,
+    ) -> Result<(), ApiError> {
         self.machine_record(name)?;
         self.without_sessions(name)?;
         self.machines.delete(name, report).await
@@ -103,17 +114,22 @@ impl Daemon {
     pub(super) fn machine_record(&self, name: &MachineName) -> Result<Machine, ApiError> {
         let machines = self.store.machines().map_err(failed)?;
         machines.into_iter().find(|machine| machine.name == *name).ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no machine {name}")).hint("ringfence machine list")
+            ApiError::new(ErrorKind::Failed, format!("there is no machine {name}"))
+                .hint("ringfence machine list")
         })
     }
 
     fn without_sessions(&self, name: &MachineName) -> Result<(), ApiError> {
         let sessions = self.store.sessions().map_err(failed)?;
-        match sessions.iter().find(|session| session.machine == *name && !session.state.is_final()) {
+        match sessions.iter().find(|session| session.machine == *name && !session.state.is_final())
+        {
             None => Ok(()),
             Some(session) => Err(ApiError::new(
                 ErrorKind::Failed,
-                format!("session {} ({}) is at work in machine {name}", session.id, session.profile),
+                format!(
+                    "session {} ({}) is at work in machine {name}",
+                    session.id, session.profile
+                ),
             )
             .hint(format!("end it first: ringfence session stop {}", session.id))),
         }

@@ -90,11 +90,6 @@ impl Daemon {
         self.shutdown.cancelled().await;
     }
 
-    /// Recovers what an earlier daemon left.
-    pub async fn keep_house(self: Arc<Self>) {
-        self.recover().await;
-    }
-
     fn watched_session(&self, id: &SessionId) -> Option<watch::Receiver<Closed>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }

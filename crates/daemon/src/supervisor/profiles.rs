@@ -36,7 +36,8 @@ fn built_in() -> Vec<Profile> {
             allow: Vec::new(),
         })
     };
-    let of_recipes = recipe::all().into_iter().filter_map(|recipe| plain(&recipe.profile, Some(recipe.name)));
+    let of_recipes =
+        recipe::all().into_iter().filter_map(|recipe| plain(&recipe.profile, Some(recipe.name)));
     plain(SHELL, None).into_iter().chain(of_recipes).collect()
 }
 
@@ -47,8 +48,11 @@ fn built_in() -> Vec<Profile> {
 pub(super) fn find(config: &Config, name: &ProfileName) -> Result<Profile, ApiError> {
     let profiles = all(config);
     let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-    let error = ApiError::new(ErrorKind::Usage, format!("there is no profile `{name}`"))
-        .hint(format!("profiles: {} · to run a command instead: ringfence run -- {name} …", names.join(", ")));
+    let error =
+        ApiError::new(ErrorKind::Usage, format!("there is no profile `{name}`")).hint(format!(
+            "profiles: {} · to run a command instead: ringfence run -- {name} …",
+            names.join(", ")
+        ));
     profiles.into_iter().find(|profile| profile.name == *name).ok_or(error)
 }
 

@@ -9,8 +9,9 @@ use super::Daemon;
 use crate::host::clock;
 
 impl Daemon {
-    /// Finds again what an earlier daemon left. Requests are answered meanwhile.
-    pub async fn recover(self: &Arc<Self>) {
+    /// Finds again what an earlier daemon left. Called before the first request is answered;
+    /// what takes long (closing sessions) goes on behind.
+    pub async fn recover(self: Arc<Self>) {
         self.finish_restores().await;
         self.machines.adopt().await;
         let sessions = match self.store.sessions() {

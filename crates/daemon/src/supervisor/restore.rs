@@ -20,17 +20,25 @@ impl Daemon {
     ///
     /// # Errors
     /// When the state is unknown, the present one cannot be saved first, or writing fails.
-    pub async fn restore(self: &Arc<Self>, request: RestoreRequest, report: &Report) -> Result<PlanView, ApiError> {
+    pub async fn restore(
+        self: &Arc<Self>,
+        request: RestoreRequest,
+        report: &Report,
+    ) -> Result<PlanView, ApiError> {
         let folder = self.registered(&request.folder)?;
         let snapshot = self.vaults.find(&folder, request.at.as_deref().unwrap_or("latest")).await?;
         let mut paths = Vec::new();
         for path in &request.paths {
-            let bytes = path.to_bytes().ok_or_else(|| ApiError::new(ErrorKind::Usage, "a path is not valid base64"))?;
+            let bytes = path
+                .to_bytes()
+                .ok_or_else(|| ApiError::new(ErrorKind::Usage, "a path is not valid base64"))?;
             paths.push(bytes);
         }
         let what = Restoring::State { snapshot: snapshot.id, paths };
         match &request.to {
-            Some(target) => self.restore_elsewhere(&folder, what, target, request.dry_run, report).await,
+            Some(target) => {
+                self.restore_elsewhere(&folder, what, target, request.dry_run, report).await
+            }
             None => self.restore_here(&folder, what, request.dry_run, report).await,
         }
     }
@@ -39,7 +47,11 @@ impl Daemon {
     ///
     /// # Errors
     /// As [`Self::restore`]; also when no session can be undone.
-    pub async fn undo(self: &Arc<Self>, request: UndoRequest, report: &Report) -> Result<PlanView, ApiError> {
+    pub async fn undo(
+        self: &Arc<Self>,
+        request: UndoRequest,
+        report: &Report,
+    ) -> Result<PlanView, ApiError> {
         let folder = self.registered(&request.folder)?;
         let session = self.session_to_undo(&folder, request.session.as_ref())?;
         if !session.state.is_final() {
@@ -50,7 +62,10 @@ impl Daemon {
         let Some(opening) = &session.opening_snapshot else {
             return Err(ApiError::new(
                 ErrorKind::Failed,
-                format!("session {} began without a snapshot (--unprotected), so it cannot be undone", session.id),
+                format!(
+                    "session {} began without a snapshot (--unprotected), so it cannot be undone",
+                    session.id
+                ),
             )
             .hint("other states: ringfence history"));
         };
@@ -69,22 +84,31 @@ impl Daemon {
         Ok(plan)
     }
 
-    fn session_to_undo(&self, folder: &Folder, wanted: Option<&ringfence_model::name::SessionId>) -> Result<Session, ApiError> {
+    fn session_to_undo(
+        &self,
+        folder: &Folder,
+        wanted: Option<&ringfence_model::name::SessionId>,
+    ) -> Result<Session, ApiError> {
         let sessions = self.store.sessions().map_err(failed)?;
         let here = |session: &&Session| session.folder.as_ref() == Some(&folder.id);
         let found = match wanted {
             Some(id) => sessions.iter().filter(here).find(|session| session.id == *id),
             None => sessions.iter().rev().filter(here).find(|session| {
                 // Its exit says that it ran; one that never ran changed nothing.
-                session.exit.is_some() || !session.state.is_final() && session.state != SessionState::Preparing
+                session.exit.is_some()
+                    || !session.state.is_final() && session.state != SessionState::Preparing
             }),
         };
         found.cloned().ok_or_else(|| {
             let what = match wanted {
                 Some(id) => format!("there is no session {id} in {}", folder.path.display()),
-                None => format!("no session has run in {}, so there is nothing to undo", folder.path.display()),
+                None => format!(
+                    "no session has run in {}, so there is nothing to undo",
+                    folder.path.display()
+                ),
             };
-            ApiError::new(ErrorKind::Failed, what).hint("ringfence history · ringfence restore --at SNAPSHOT")
+            ApiError::new(ErrorKind::Failed, what)
+                .hint("ringfence history · ringfence restore --at SNAPSHOT")
         })
     }
 
@@ -112,15 +136,26 @@ impl Daemon {
         outcome
     }
 
-    async fn restore_held(&self, folder: &Folder, what: &Restoring, report: &Report) -> Result<PlanView, ApiError> {
+    async fn restore_held(
+        &self,
+        folder: &Folder,
+        what: &Restoring,
+        report: &Report,
+    ) -> Result<PlanView, ApiError> {
         let _turn = self.vaults.turn(&folder.id).await;
         let kind = SnapshotKind::BeforeRestore;
-        let before = self.vaults.snapshot_in_turn(folder, kind, None, report).await.map_err(|mut error| {
-            error.message = format!("the present state could not be saved, so nothing was put back: {}", error.message);
-            error
-        })?;
+        let before = self.vaults.snapshot_in_turn(folder, kind, None, report).await.map_err(
+            |mut error| {
+                error.message = format!(
+                    "the present state could not be saved, so nothing was put back: {}",
+                    error.message
+                );
+                error
+            },
+        )?;
         report.progress("putting back", None);
-        let mut plan = self.vaults.apply(folder, what, &folder.path, Some(&before.id), report).await?;
+        let mut plan =
+            self.vaults.apply(folder, what, &folder.path, Some(&before.id), report).await?;
         plan.applied = true;
         plan.before = Some(before.id);
         Ok(plan)
@@ -145,7 +180,8 @@ impl Daemon {
                     .hint("name a directory that does not exist yet"));
             }
         } else if !dry_run {
-            std::fs::create_dir_all(target).map_err(|error| fail(format!("cannot be made: {error}")))?;
+            std::fs::create_dir_all(target)
+                .map_err(|error| fail(format!("cannot be made: {error}")))?;
         } else {
             return self.vaults.plan_new(folder, &what, target).await;
         }
@@ -172,7 +208,9 @@ impl Daemon {
         for folder in folders {
             match self.vaults.resume(&folder).await {
                 Ok(false) => {}
-                Ok(true) => tracing::warn!(folder = %folder.path.display(), "completed an interrupted restore"),
+                Ok(true) => {
+                    tracing::warn!(folder = %folder.path.display(), "completed an interrupted restore")
+                }
                 Err(error) => {
                     tracing::error!(folder = %folder.path.display(), %error, "an interrupted restore could not be completed");
                 }

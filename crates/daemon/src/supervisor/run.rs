@@ -49,7 +49,11 @@ impl Daemon {
     ///
     /// # Errors
     /// A refusal by a rule, or what failed on the way; nothing is left half-open.
-    pub async fn run(self: &Arc<Self>, request: RunRequest, report: Report) -> Result<RunReady, ApiError> {
+    pub async fn run(
+        self: &Arc<Self>,
+        request: RunRequest,
+        report: Report,
+    ) -> Result<RunReady, ApiError> {
         let config = self.config.current()?;
         let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
         let folder = self.folder_for(&request, directory.as_deref())?;
@@ -64,7 +68,11 @@ impl Daemon {
         }
     }
 
-    fn folder_for(&self, request: &RunRequest, directory: Option<&Path>) -> Result<Option<Folder>, ApiError> {
+    fn folder_for(
+        &self,
+        request: &RunRequest,
+        directory: Option<&Path>,
+    ) -> Result<Option<Folder>, ApiError> {
         let Some(directory) = directory else { return Ok(None) };
         if let Some(folder) = self.folder_of(directory)? {
             self.same_directory(&folder)?;
@@ -74,8 +82,11 @@ impl Daemon {
             // Says first what is wrong with the directory itself, if anything is.
             self.lookup(directory)?;
             let shown = directory.display();
-            return Err(ApiError::new(ErrorKind::Refused, format!("{shown} is not registered yet"))
-                .hint(format!("ringfence folder add {shown} · or add --yes to the run")));
+            return Err(ApiError::new(
+                ErrorKind::Refused,
+                format!("{shown} is not registered yet"),
+            )
+            .hint(format!("ringfence folder add {shown} · or add --yes to the run")));
         }
         self.register(directory).map(Some)
     }
@@ -107,7 +118,8 @@ impl Daemon {
             .map(|session| (session.machine, session.profile))
             .collect();
         let all = profiles::all(config);
-        let world = World { folders: &ruled, profiles: &all, machines: &machines, running: &running };
+        let world =
+            World { folders: &ruled, profiles: &all, machines: &machines, running: &running };
         let admitted = admit::admit(
             &world,
             &Request {
@@ -118,14 +130,17 @@ impl Daemon {
                 default_network: config.defaults.network,
             },
         )
-        .map_err(|refused| ApiError::new(ErrorKind::Refused, refused.reason).hint(refused.way_out))?;
+        .map_err(|refused| {
+            ApiError::new(ErrorKind::Refused, refused.reason).hint(refused.way_out)
+        })?;
         for note in &admitted.notes {
             report.note(note);
         }
         let rules = folder.as_ref().map(|folder| folders::rules_of(&folder.path, config));
         let protected = self.protection_or_consent(request, folder.as_ref(), rules.as_ref())?;
 
-        let machine = self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
+        let machine =
+            self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
         let rule = NetworkRule { network: admitted.network, allow: profile.allow.clone() };
         self.machines.may_use_network(&machine.name, &rule, &running)?;
         let session = Session {
@@ -182,13 +197,17 @@ impl Daemon {
         profile: &Profile,
         machines: &[Machine],
     ) -> Result<Machine, ApiError> {
-        let existing = admitted.machine.as_ref().and_then(|name| machines.iter().find(|m| m.name == *name));
+        let existing =
+            admitted.machine.as_ref().and_then(|name| machines.iter().find(|m| m.name == *name));
         let mut machine = match existing {
             Some(machine) => machine.clone(),
             None => {
                 if folder.is_none() && request.machine.is_some() {
-                    return Err(ApiError::new(ErrorKind::Failed, "there is no machine of that name")
-                        .hint("ringfence machine list"));
+                    return Err(ApiError::new(
+                        ErrorKind::Failed,
+                        "there is no machine of that name",
+                    )
+                    .hint("ringfence machine list"));
                 }
                 let name = match &request.machine {
                     Some(name) => name.clone(),
@@ -220,7 +239,12 @@ impl Daemon {
         }
     }
 
-    async fn prepare(self: &Arc<Self>, request: &RunRequest, plan: Plan, report: &Report) -> Result<RunReady, ApiError> {
+    async fn prepare(
+        self: &Arc<Self>,
+        request: &RunRequest,
+        plan: Plan,
+        report: &Report,
+    ) -> Result<RunReady, ApiError> {
         let Plan { mut session, profile, folder, directory, access, rule, protected } = plan;
         let attached = async {
             self.ensure_image(&session.machine, report).await?;
@@ -252,11 +276,15 @@ impl Daemon {
         self.store.set_session(&session).map_err(failed)?;
         if let Some(folder) = &folder {
             // Only now, with the opening snapshot on disk, may anything be written.
-            let mode = if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
+            let mode =
+                if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
             self.machines.set_share(&session.machine, &folder.id, mode).await?;
         }
         if !report.is_heard() {
-            return Err(ApiError::new(ErrorKind::Interrupted, "nobody waits for this session any more"));
+            return Err(ApiError::new(
+                ErrorKind::Interrupted,
+                "nobody waits for this session any more",
+            ));
         }
         let working = match (&folder, &guest_path, &directory) {
             (Some(folder), Some(guest), Some(directory)) => {
@@ -300,7 +328,11 @@ impl Daemon {
                 exec: "/usr/lib/ringfence/exec".into(),
             },
             guest_socket: ready.ssh.service(),
-            argv: command(request, profile).iter().filter_map(BytePath::to_bytes).map(SpecBytes::new).collect(),
+            argv: command(request, profile)
+                .iter()
+                .filter_map(BytePath::to_bytes)
+                .map(SpecBytes::new)
+                .collect(),
             env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
             cwd: SpecBytes::new(working.as_os_str().as_bytes()),
             terminal: request.terminal,
@@ -310,9 +342,12 @@ impl Daemon {
         };
         let log = spec.record.join("process.log");
         files::private_directory(&self.layout.run.join("s")).map_err(failed)?;
-        child::start::<_, session::Ready>("session", &spec, &log, SESSION_START).await.map_err(|error| {
-            of_kind(ErrorKind::Engine, error).hint(format!("ringfence machine logs {}", session.machine))
-        })?;
+        child::start::<_, session::Ready>("session", &spec, &log, SESSION_START).await.map_err(
+            |error| {
+                of_kind(ErrorKind::Engine, error)
+                    .hint(format!("ringfence machine logs {}", session.machine))
+            },
+        )?;
         Ok(socket)
     }
 
@@ -326,7 +361,8 @@ impl Daemon {
         }
         if let Some(folder) = &session.folder
             && !self.in_use(&session.machine, folder, id)
-            && let Err(error) = self.machines.set_share(&session.machine, folder, ShareMode::Closed).await
+            && let Err(error) =
+                self.machines.set_share(&session.machine, folder, ShareMode::Closed).await
         {
             tracing::warn!(%id, %error, "the share of a failed session could not be closed");
         }
@@ -335,8 +371,10 @@ impl Daemon {
 
 /// The command inside: the agent's with its arguments, the person's, or a login shell.
 fn command(request: &RunRequest, profile: &Profile) -> Vec<BytePath> {
-    let agent = profile.recipe.as_ref().filter(|_| !request.command).and_then(|name| recipe::find(name));
-    let own = |words: &[String]| words.iter().map(|word| BytePath::from_bytes(word.as_bytes())).collect();
+    let agent =
+        profile.recipe.as_ref().filter(|_| !request.command).and_then(|name| recipe::find(name));
+    let own =
+        |words: &[String]| words.iter().map(|word| BytePath::from_bytes(word.as_bytes())).collect();
     match agent {
         Some(recipe) => {
             let mut words: Vec<BytePath> = own(&recipe.command);
@@ -350,7 +388,11 @@ fn command(request: &RunRequest, profile: &Profile) -> Vec<BytePath> {
 }
 
 /// `FOLDER`, `FOLDER-RECIPE`, or one of these with a number: the first that is free.
-fn free_name(folder: Option<&Folder>, profile: &Profile, machines: &[Machine]) -> Result<MachineName, ApiError> {
+fn free_name(
+    folder: Option<&Folder>,
+    profile: &Profile,
+    machines: &[Machine],
+) -> Result<MachineName, ApiError> {
     let base = folder.map_or_else(|| "shell".to_owned(), |folder| folders::slug(&folder.path, 20));
     let stem = match &profile.recipe {
         Some(recipe) => format!("{base}-{recipe}").chars().take(34).collect::<String>(),
@@ -360,9 +402,10 @@ fn free_name(folder: Option<&Folder>, profile: &Profile, machines: &[Machine]) -
     (1..)
         .map(|number| if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") })
         .find(|name| !machines.iter().any(|machine| machine.name.as_str() == name))
-        .map_or_else(|| Err(ApiError::new(ErrorKind::Failed, "no name is free")), |name| {
-            MachineName::new(name).map_err(failed)
-        })
+        .map_or_else(
+            || Err(ApiError::new(ErrorKind::Failed, "no name is free")),
+            |name| MachineName::new(name).map_err(failed),
+        )
 }
 
 /// The lowest number that no machine has.

@@ -22,7 +22,10 @@ impl Daemon {
     /// When the state cannot be read.
     pub async fn status(&self) -> Result<Status, ApiError> {
         let registered = self.store.folders().map_err(failed)?.folders;
-        let folders = registered.iter().map(|folder| self.folder_status(folder)).collect::<Result<Vec<_>, _>>()?;
+        let folders = registered
+            .iter()
+            .map(|folder| self.folder_status(folder))
+            .collect::<Result<Vec<_>, _>>()?;
         let machines = self.machines.statuses(&registered).await?;
         let sessions = shown(self.sessions()?);
         let forwards = machines
@@ -30,12 +33,25 @@ impl Daemon {
             .filter(|machine| machine.state == MachineState::Running)
             .filter_map(|machine| {
                 let (purpose, host_port) = ("ssh".to_owned(), machine.ssh_port?);
-                Some(ForwardStatus { machine: machine.name.clone(), purpose, host_port, guest_port: 22 })
+                Some(ForwardStatus {
+                    machine: machine.name.clone(),
+                    purpose,
+                    host_port,
+                    guest_port: 22,
+                })
             })
             .collect();
         let engine = self.machines.engine_status().await;
         let problems = self.problems(&engine, &machines, &folders, &sessions);
-        Ok(Status { schema: STATUS_SCHEMA, engine, machines, folders, sessions, forwards, problems })
+        Ok(Status {
+            schema: STATUS_SCHEMA,
+            engine,
+            machines,
+            folders,
+            sessions,
+            forwards,
+            problems,
+        })
     }
 
     /// One folder's protection.
@@ -48,12 +64,14 @@ impl Daemon {
         let vault = self.layout.vault(&folder.id);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
-            (Some(id), Some(time)) if vault.join("snapshots").join(&id).exists() => Some(LastSnapshot {
-                id,
-                time,
-                age_seconds: clock::now().duration_since(time).as_secs(),
-                verified: true,
-            }),
+            (Some(id), Some(time)) if vault.join("snapshots").join(&id).exists() => {
+                Some(LastSnapshot {
+                    id,
+                    time,
+                    age_seconds: clock::now().duration_since(time).as_secs(),
+                    verified: true,
+                })
+            }
             _ => None,
         };
         let protection = match (&record.error, &last_snapshot) {
@@ -91,9 +109,11 @@ impl Daemon {
             let backup_now = format!("ringfence backup now {path}");
             problems.extend(match folder.protection {
                 Protection::Protected => None,
-                Protection::NotYet => {
-                    Some(problem(Severity::Warning, format!("{path} has no snapshot yet"), Some(backup_now)))
-                }
+                Protection::NotYet => Some(problem(
+                    Severity::Warning,
+                    format!("{path} has no snapshot yet"),
+                    Some(backup_now),
+                )),
                 Protection::Off => Some(problem(
                     Severity::Error,
                     format!("{path} is NOT backed up: it was turned off"),
@@ -108,15 +128,24 @@ impl Daemon {
         for machine in machines {
             if let MachineState::Failed { reason } = &machine.state {
                 let command = format!("ringfence machine start {}", machine.name);
-                problems.push(problem(Severity::Error, format!("machine {}: {reason}", machine.name), Some(command)));
+                problems.push(problem(
+                    Severity::Error,
+                    format!("machine {}: {reason}", machine.name),
+                    Some(command),
+                ));
             }
         }
         for session in sessions {
             let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();
-            if let (SessionState::Failed { reason }, true) = (&session.state, failed_after_running) {
+            if let (SessionState::Failed { reason }, true) = (&session.state, failed_after_running)
+            {
                 let folder = session.folder_path.as_deref().map(|path| path.display().to_string());
                 let command = folder.map(|folder| format!("ringfence backup now {folder}"));
-                problems.push(problem(Severity::Error, format!("session {}: {reason}", session.id), command));
+                problems.push(problem(
+                    Severity::Error,
+                    format!("session {}: {reason}", session.id),
+                    command,
+                ));
             }
         }
         if engine.version.is_none() {
@@ -124,7 +153,9 @@ impl Daemon {
             problems.push(problem(Severity::Error, message, Some("ringfence doctor".into())));
         }
         if engine.accelerator.as_deref() == Some("tcg") {
-            let message = "machines run under software emulation, about ten times slower than with KVM".to_owned();
+            let message =
+                "machines run under software emulation, about ten times slower than with KVM"
+                    .to_owned();
             problems.push(problem(Severity::Warning, message, Some("ringfence doctor".into())));
         }
         problems.sort();
@@ -138,6 +169,7 @@ fn problem(severity: Severity, message: String, command: Option<String>) -> Prob
 
 /// Every session that is not over, then the last ones that are.
 fn shown(sessions: Vec<Session>) -> Vec<Session> {
-    let (over, running): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|session| session.state.is_final());
+    let (over, running): (Vec<_>, Vec<_>) =
+        sessions.into_iter().partition(|session| session.state.is_final());
     running.into_iter().chain(over.into_iter().take(RECENT)).collect()
 }

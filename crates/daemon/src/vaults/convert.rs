@@ -67,7 +67,9 @@ pub(super) fn diff(
             change: match entry.change {
                 VaultChange::Added => ChangeKind::Added,
                 VaultChange::Removed => ChangeKind::Deleted,
-                VaultChange::Modified(what) if what.has(Difference::KIND) => ChangeKind::TypeChanged,
+                VaultChange::Modified(what) if what.has(Difference::KIND) => {
+                    ChangeKind::TypeChanged
+                }
                 VaultChange::Modified(what)
                     if what.has(Difference::CONTENT) || what.has(Difference::TARGET) =>
                 {
@@ -75,8 +77,16 @@ pub(super) fn diff(
                 }
                 VaultChange::Modified(_) => ChangeKind::Metadata,
             },
-            size_before: entry.before.as_ref().filter(|entry| is_file(entry.kind)).map(|entry| entry.size),
-            size_after: entry.after.as_ref().filter(|entry| is_file(entry.kind)).map(|entry| entry.size),
+            size_before: entry
+                .before
+                .as_ref()
+                .filter(|entry| is_file(entry.kind))
+                .map(|entry| entry.size),
+            size_after: entry
+                .after
+                .as_ref()
+                .filter(|entry| is_file(entry.kind))
+                .map(|entry| entry.size),
         })
         .collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
@@ -85,7 +95,12 @@ pub(super) fn diff(
 
 /// Tells what a long operation of a vault does, a few times a second at most.
 pub(super) fn progress(report: &Report, what: String) -> Arc<dyn Progress> {
-    Arc::new(Told { report: report.clone(), what, entries: AtomicU64::new(0), bytes: AtomicU64::new(0) })
+    Arc::new(Told {
+        report: report.clone(),
+        what,
+        entries: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+    })
 }
 
 struct Told {
@@ -119,6 +134,7 @@ impl Progress for Told {
 /// How many snapshots were looked at, and sentences about what is wrong.
 pub(super) fn check(vault: &Vault, read_data: bool) -> Result<(u64, Vec<String>), VaultError> {
     let report = vault.check(read_data)?;
-    let problems = report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.what));
+    let problems =
+        report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.what));
     Ok((report.snapshots as u64, problems.collect()))
 }

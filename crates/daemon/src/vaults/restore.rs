@@ -7,8 +7,8 @@ use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::history::PlanView;
 use ringfence_vault::{
-    Cancel, ConflictWhy, Entry, Guard, RestorePlan, RestoreRequest, Selection, SnapshotId, UndoRequest, Vault,
-    VaultError,
+    Cancel, ConflictWhy, Entry, Guard, RestorePlan, RestoreRequest, Selection, SnapshotId,
+    UndoRequest, Vault, VaultError,
 };
 
 use super::{Vaults, blocking, byte_path, convert, vault_error};
@@ -52,7 +52,11 @@ impl Restoring {
             Self::State { snapshot, paths } => vault.plan_restore(&RestoreRequest {
                 snapshot: *snapshot,
                 target: target.to_owned(),
-                selection: if paths.is_empty() { Selection::All } else { Selection::Paths(paths.clone()) },
+                selection: if paths.is_empty() {
+                    Selection::All
+                } else {
+                    Selection::Paths(paths.clone())
+                },
                 delete_extra: true,
                 guard,
             }),
@@ -69,7 +73,12 @@ impl Restoring {
 
 impl Vaults {
     /// What a restore into an existing directory would do.
-    pub(crate) async fn plan(&self, folder: &Folder, what: &Restoring, target: &Path) -> Result<PlanView, ApiError> {
+    pub(crate) async fn plan(
+        &self,
+        folder: &Folder,
+        what: &Restoring,
+        target: &Path,
+    ) -> Result<PlanView, ApiError> {
         let vault = self.vault(folder).await?;
         let (what, target) = (what.clone(), target.to_owned());
         let plan = blocking(move || what.plan(&vault, &target, Guard::Promised)).await;
@@ -77,9 +86,18 @@ impl Vaults {
     }
 
     /// What a restore into a directory that does not exist yet would do: make everything.
-    pub(crate) async fn plan_new(&self, folder: &Folder, what: &Restoring, target: &Path) -> Result<PlanView, ApiError> {
+    pub(crate) async fn plan_new(
+        &self,
+        folder: &Folder,
+        what: &Restoring,
+        target: &Path,
+    ) -> Result<PlanView, ApiError> {
         let scratch = tempfile::tempdir().map_err(|error| {
-            ApiError::from_source(ringfence_model::error::ErrorKind::Failed, "no scratch directory", &error)
+            ApiError::from_source(
+                ringfence_model::error::ErrorKind::Failed,
+                "no scratch directory",
+                &error,
+            )
         })?;
         let mut plan = self.plan(folder, what, scratch.path()).await?;
         plan.target = target.display().to_string();
@@ -108,7 +126,8 @@ impl Vaults {
             let plan = what.plan(&vault, &target, guard)?;
             let mut shown = view(&plan);
             let report = vault.apply(&plan, &staging, Some(progress), Cancel::default())?;
-            shown.conflicts = report.kept_conflicts.iter().map(|kept| byte_path(&kept.path)).collect();
+            shown.conflicts =
+                report.kept_conflicts.iter().map(|kept| byte_path(&kept.path)).collect();
             shown.notes.extend(kept_notes(report.kept_conflicts.iter().map(|kept| kept.why)));
             shown.notes.extend(report.imperfect.iter().take(10).map(|remark| {
                 format!("{}: {}", ringfence_model::bytes::visible(&remark.path.lossy()), remark.why)
@@ -144,10 +163,15 @@ impl Vaults {
 }
 
 fn view(plan: &RestorePlan) -> PlanView {
-    let paths = |entries: &[Entry]| -> Vec<BytePath> { entries.iter().map(|entry| byte_path(&entry.path)).collect() };
+    let paths = |entries: &[Entry]| -> Vec<BytePath> {
+        entries.iter().map(|entry| byte_path(&entry.path)).collect()
+    };
     let mut notes = kept_notes(plan.kept_conflicts.iter().map(|kept| kept.why));
     if !plan.unreadable.is_empty() {
-        notes.push(format!("{} entries could not be looked at and stay as they are", plan.unreadable.len()));
+        notes.push(format!(
+            "{} entries could not be looked at and stay as they are",
+            plan.unreadable.len()
+        ));
     }
     PlanView {
         snapshot: plan.snapshot.to_string(),
@@ -172,10 +196,16 @@ fn kept_notes(reasons: impl Iterator<Item = ConflictWhy>) -> Vec<String> {
             ConflictWhy::ChangedSince => {
                 "paths that changed on the host after the session are kept as they are now; --all puts them back too"
             }
-            ConflictWhy::HeldByNoSnapshot => "paths whose present version no snapshot holds are kept",
-            ConflictWhy::ChangedMeanwhile => "paths that changed while this was carried out are kept",
+            ConflictWhy::HeldByNoSnapshot => {
+                "paths whose present version no snapshot holds are kept"
+            }
+            ConflictWhy::ChangedMeanwhile => {
+                "paths that changed while this was carried out are kept"
+            }
             ConflictWhy::NotEmpty => "directories that still hold kept entries stay",
-            ConflictWhy::Obstructed => "paths whose place is taken by something else could not be put back",
+            ConflictWhy::Obstructed => {
+                "paths whose place is taken by something else could not be put back"
+            }
         };
         if !notes.iter().any(|known| known == note) {
             notes.push(note.to_owned());
@@ -183,4 +213,3 @@ fn kept_notes(reasons: impl Iterator<Item = ConflictWhy>) -> Vec<String> {
     }
     notes
 }
-

@@ -45,6 +45,7 @@ pub(super) const PROCESS_STARTERS: &[(&str, &str)] = &[
         "outside programs, on behalf of the file that knows each",
     ),
     ("crates/daemon/src/host/child.rs", "the daemon's own binary in another role"),
+    ("crates/daemon/src/session/ssh.rs", "the ssh that carries a session's bytes"),
     ("crates/cli/src/client/start.rs", "the daemon"),
     ("crates/cli/src/output/pager.rs", "the person's pager"),
     ("crates/share/src/confine/ids.rs", "the share itself again, in its user namespace"),

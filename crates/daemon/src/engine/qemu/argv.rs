@@ -39,7 +39,7 @@ pub enum Start {
 #[must_use]
 pub fn kernel_arguments(spec: &MachineSpec) -> String {
     format!(
-        "root=/dev/vda rw rootfstype=ext4 console=ttyS0 quiet loglevel=4 systemd.show_status=false \
+        "root=/dev/vda rw rootfstype=ext4 rootflags=noatime,discard,noinit_itable console=ttyS0 quiet loglevel=4 systemd.show_status=false \
          net.ifnames=0 panic=5 systemd.hostname={} systemd.machine_id={}",
         spec.name, spec.machine_id
     )

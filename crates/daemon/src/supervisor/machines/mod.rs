@@ -85,7 +85,11 @@ impl Cell {
     fn become_state(&self, next: MachineState) {
         let mut seen = self.seen();
         if seen.state != next && !seen.state.may_become(&next) {
-            tracing::warn!(from = seen.state.word(), to = next.word(), "an unexpected step of a machine");
+            tracing::warn!(
+                from = seen.state.word(),
+                to = next.word(),
+                "an unexpected step of a machine"
+            );
         }
         seen.state = next;
         seen.waiting_for = None;
@@ -140,7 +144,8 @@ impl Machines {
     fn record(&self, name: &MachineName) -> Result<Machine, ApiError> {
         let machines = self.store.machines().map_err(failed)?;
         machines.into_iter().find(|machine| machine.name == *name).ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no machine {name}")).hint("ringfence machine list")
+            ApiError::new(ErrorKind::Failed, format!("there is no machine {name}"))
+                .hint("ringfence machine list")
         })
     }
 
@@ -148,16 +153,20 @@ impl Machines {
     pub(super) async fn probe(&self) -> Result<&Probe, ApiError> {
         self.probe
             .get_or_try_init(|| async {
-                let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+                let boot =
+                    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
                 probe::probe(boot.trim(), &self.layout.state.join("accelerator.json")).await
             })
             .await
-            .map_err(|error| engine_error("no machine can run here", error).hint("ringfence doctor"))
+            .map_err(|error| {
+                engine_error("no machine can run here", error).hint("ringfence doctor")
+            })
     }
 
     /// The block of uids of a machine; its number never changes while the machine exists.
     fn uids(&self, machine: &Machine) -> Option<Uids> {
-        crate::host::facts::is_root().then_some(Uids { base: Uids::FIRST + machine.slot * Uids::BLOCK })
+        crate::host::facts::is_root()
+            .then_some(Uids { base: Uids::FIRST + machine.slot * Uids::BLOCK })
     }
 
     /// That a machine's network can become what a new session asks for.
@@ -190,7 +199,12 @@ impl Machines {
         self.stop_locked(name, &cell, report).await
     }
 
-    async fn stop_locked(&self, name: &MachineName, cell: &Cell, report: &Report) -> Result<(), ApiError> {
+    async fn stop_locked(
+        &self,
+        name: &MachineName,
+        cell: &Cell,
+        report: &Report,
+    ) -> Result<(), ApiError> {
         self.close_all(name).await;
         if let Some(live) = cell.live() {
             cell.become_state(MachineState::Stopping);
@@ -223,7 +237,11 @@ impl Machines {
     }
 
     /// Saves memory to disk and ends the process. Its folders are detached first.
-    pub(super) async fn suspend(&self, name: &MachineName, report: &Report) -> Result<(), ApiError> {
+    pub(super) async fn suspend(
+        &self,
+        name: &MachineName,
+        report: &Report,
+    ) -> Result<(), ApiError> {
         let cell = self.cell(name);
         let _work = cell.work.lock().await;
         let Some(live) = cell.live() else {
@@ -236,10 +254,9 @@ impl Machines {
             ready.ssh.close().await;
         }
         let probe = self.probe().await?;
-        live.qemu
-            .suspend(probe)
-            .await
-            .map_err(|error| engine_error(format!("machine {name} could not be suspended"), error))?;
+        live.qemu.suspend(probe).await.map_err(|error| {
+            engine_error(format!("machine {name} could not be suspended"), error)
+        })?;
         self.clear(name).await;
         cell.seen().live = None;
         cell.become_state(MachineState::Suspended);
@@ -266,7 +283,8 @@ impl Machines {
             std::fs::rename(&directory, &gone)?;
             std::fs::remove_dir_all(&gone)
         };
-        remove().map_err(|error| engine_error(format!("machine {name} could not be removed"), error))?;
+        remove()
+            .map_err(|error| engine_error(format!("machine {name} could not be removed"), error))?;
         let _ = std::fs::remove_dir_all(self.layout.machine_run(name));
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         Ok(())

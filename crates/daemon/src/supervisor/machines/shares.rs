@@ -31,8 +31,11 @@ impl Machines {
         let cell = self.cell(name);
         let _work = cell.work.lock().await;
         let Some(live) = cell.live() else {
-            return Err(ApiError::new(ErrorKind::Engine, format!("machine {name} stopped meanwhile"))
-                .hint(format!("ringfence machine logs {name}")));
+            return Err(ApiError::new(
+                ErrorKind::Engine,
+                format!("machine {name} stopped meanwhile"),
+            )
+            .hint(format!("ringfence machine logs {name}")));
         };
         if let Some(known) = self.shares_of(name).get(&folder.id)
             && known.process.lives()
@@ -41,7 +44,9 @@ impl Machines {
             let control = self.share_sockets(name, known).control;
             // A session may be at work in it: then it is open already, and stays so.
             if shares::get(&control).await.is_ok_and(|mode| mode == ShareMode::Closed) {
-                shares::set(&control, ShareMode::ReadOnly).await.map_err(|error| machine_error(name, error))?;
+                shares::set(&control, ShareMode::ReadOnly)
+                    .await
+                    .map_err(|error| machine_error(name, error))?;
             }
             return Ok(known.guest_path.clone());
         }
@@ -68,17 +73,22 @@ impl Machines {
         let slot = (0..u32::from(crate::engine::qemu::argv::SLOTS))
             .find(|slot| !runtime.shares.values().any(|share| share.device == format!("s{slot}")))
             .ok_or_else(|| {
-                ApiError::new(ErrorKind::Engine, format!("machine {name} has no room for another folder"))
-                    .hint(format!("ringfence machine restart {name}"))
+                ApiError::new(
+                    ErrorKind::Engine,
+                    format!("machine {name} has no room for another folder"),
+                )
+                .hint(format!("ringfence machine restart {name}"))
             })?;
         let device = format!("s{slot}");
         let machine = self.record(name)?;
-        let uids = self.uids(&machine).map(|uids| ShareUids { share: uids.share(slot), qemu: uids.qemu() });
+        let uids = self
+            .uids(&machine)
+            .map(|uids| ShareUids { share: uids.share(slot), qemu: uids.qemu() });
         let sockets = ShareSockets::of(&self.sockets(name), &device);
         let log = self.layout.machine(name).join(format!("share-{}.log", folder.id));
-        let process = shares::start(folder, access, &device, &sockets, uids, &log).await.map_err(|error| {
-            machine_error(name, error).hint("what this host lacks: ringfence doctor")
-        })?;
+        let process = shares::start(folder, access, &device, &sockets, uids, &log).await.map_err(
+            |error| machine_error(name, error).hint("what this host lacks: ringfence doctor"),
+        )?;
         let share = ShareRuntime {
             process,
             tag: device.clone(),
@@ -90,9 +100,14 @@ impl Machines {
         runtime.shares.insert(folder.id.clone(), share.clone());
         self.store.set_runtime(name, &runtime).map_err(failed)?;
         live.qemu.plug(&share.tag, &sockets.vhost).await.map_err(engine)?;
-        shares::set(&sockets.control, ShareMode::ReadOnly).await.map_err(|error| machine_error(name, error))?;
+        shares::set(&sockets.control, ShareMode::ReadOnly)
+            .await
+            .map_err(|error| machine_error(name, error))?;
         let Some(ready) = &live.ready else {
-            return Err(ApiError::new(ErrorKind::Engine, format!("machine {name} does not answer yet")));
+            return Err(ApiError::new(
+                ErrorKind::Engine,
+                format!("machine {name} does not answer yet"),
+            ));
         };
         let mounted = ready.guest.mount(&share.tag, &share.guest_path, access == Access::Ro).await;
         mounted.map_err(|error| machine_error(name, error))?;
@@ -112,7 +127,10 @@ impl Machines {
         let shares = self.shares_of(name);
         let Some(share) = shares.get(folder).filter(|share| share.process.lives()) else {
             return if matches!(mode, ShareMode::ReadWrite | ShareMode::Held) {
-                Err(ApiError::new(ErrorKind::Engine, format!("the share in machine {name} has ended")))
+                Err(ApiError::new(
+                    ErrorKind::Engine,
+                    format!("the share in machine {name} has ended"),
+                ))
             } else {
                 Ok(())
             };
@@ -138,9 +156,12 @@ impl Machines {
         let mut held = Held::new();
         for machine in self.store.machines().map_err(failed)? {
             let shares = self.shares_of(&machine.name);
-            let Some(share) = shares.get(folder).filter(|share| share.process.lives()) else { continue };
+            let Some(share) = shares.get(folder).filter(|share| share.process.lives()) else {
+                continue;
+            };
             let control = self.share_sockets(&machine.name, share).control;
-            let before = shares::get(&control).await.map_err(|error| machine_error(&machine.name, error))?;
+            let before =
+                shares::get(&control).await.map_err(|error| machine_error(&machine.name, error))?;
             if before == ShareMode::Closed {
                 continue;
             }
@@ -176,11 +197,15 @@ impl Machines {
     }
 
     /// Closes shares that no session uses: what a daemon that died may have left open.
-    pub(in crate::supervisor) async fn close_unused(&self, used: impl Fn(&MachineName, &FolderId) -> bool) {
+    pub(in crate::supervisor) async fn close_unused(
+        &self,
+        used: impl Fn(&MachineName, &FolderId) -> bool,
+    ) {
         for machine in self.store.machines().unwrap_or_default() {
             for folder in self.shares_of(&machine.name).into_keys() {
                 if !used(&machine.name, &folder)
-                    && let Err(error) = self.set_share(&machine.name, &folder, ShareMode::Closed).await
+                    && let Err(error) =
+                        self.set_share(&machine.name, &folder, ShareMode::Closed).await
                 {
                     tracing::warn!(name = %machine.name, %error, "a share could not be closed");
                 }

@@ -21,8 +21,8 @@ use crate::guest::client::Guest;
 use crate::guest::identity::{Facts, Identity, host_timezone};
 use crate::guest::ssh::Target;
 use crate::guest::{GuestError, authorities};
-use crate::host::{clock, facts, files};
 use crate::host::process::ProcessId;
+use crate::host::{clock, facts, files};
 use crate::image::store::Store as Images;
 use crate::workshop::Bench;
 
@@ -77,7 +77,12 @@ impl Machines {
     }
 
     /// Writes down what runs and begins to watch it.
-    fn note_live(self: &Arc<Self>, name: &MachineName, cell: &Arc<Cell>, qemu: Running) -> Result<Live, ApiError> {
+    fn note_live(
+        self: &Arc<Self>,
+        name: &MachineName,
+        cell: &Arc<Cell>,
+        qemu: Running,
+    ) -> Result<Live, ApiError> {
         let process = u32::try_from(qemu.pid()).ok().and_then(ProcessId::of).ok_or_else(|| {
             ApiError::new(ErrorKind::Engine, format!("machine {name}: QEMU ended at once"))
                 .hint(format!("ringfence machine logs {name}"))
@@ -106,14 +111,17 @@ impl Machines {
                 }
             }
         }
-        let unexpected = matches!(cell.seen().state, MachineState::Running | MachineState::Starting);
+        let unexpected =
+            matches!(cell.seen().state, MachineState::Running | MachineState::Starting);
         if unexpected {
             let _work = cell.work.lock().await;
             // Somebody may have started it again while we waited.
             if cell.seen().live.as_ref().is_some_and(|now| now.process == live.process) {
                 tracing::error!(%name, "QEMU ended without being told to");
                 cell.seen().live = None;
-                cell.become_state(MachineState::Failed { reason: "it stopped without being told to".into() });
+                cell.become_state(MachineState::Failed {
+                    reason: "it stopped without being told to".into(),
+                });
                 self.clear(&name).await;
             }
         }
@@ -148,12 +156,15 @@ impl Machines {
         let sockets = self.sockets(name);
         let uids = self.uids(&machine);
         self.prepare_sockets(name, uids.map(super::Uids::qemu))?;
-        let gateway_uids = uids.map(|uids| GatewayUids { gateway: uids.gateway(), qemu: uids.qemu() });
+        let gateway_uids =
+            uids.map(|uids| GatewayUids { gateway: uids.gateway(), qemu: uids.qemu() });
         let log = self.layout.machine(name).join("gateway.log");
         let port = runtime.ssh_port.unwrap_or(0);
         let started = match gateways::start(name, &sockets, rule, port, gateway_uids, &log).await {
             // Somebody else may have taken the port while no gateway held it.
-            Err(_) if port != 0 => gateways::start(name, &sockets, rule, 0, gateway_uids, &log).await,
+            Err(_) if port != 0 => {
+                gateways::start(name, &sockets, rule, 0, gateway_uids, &log).await
+            }
             outcome => outcome,
         };
         let (process, ready) = started.map_err(|error| {
@@ -206,8 +217,9 @@ impl Machines {
             }
             Err(reason) => {
                 cell.become_state(MachineState::Failed { reason: reason.clone() });
-                Err(ApiError::new(ErrorKind::Engine, format!("machine {name}: {reason}"))
-                    .hint(format!("ringfence machine logs {name} · ringfence machine restart {name}")))
+                Err(ApiError::new(ErrorKind::Engine, format!("machine {name}: {reason}")).hint(
+                    format!("ringfence machine logs {name} · ringfence machine restart {name}"),
+                ))
             }
         }
     }
@@ -232,7 +244,8 @@ impl Machines {
         let boot = Images::new(self.layout.images()).boot_files(&machine.image);
         let boot = boot.map_err(|error| machine_error(&machine.name, error))?;
         let error = |error| machine_error(&machine.name, error);
-        let identity = Identity::ensure(&directory.join("identity"), &machine.name).await.map_err(error)?;
+        let identity =
+            Identity::ensure(&directory.join("identity"), &machine.name).await.map_err(error)?;
         let credentials = identity.credentials(&handed_in(&machine.name)).map_err(error)?;
         Ok(MachineSpec {
             name: machine.name.clone(),
@@ -249,16 +262,24 @@ impl Machines {
     }
 
     /// A network for the throw-away machine in which a recipe is installed.
-    pub(in crate::supervisor) async fn bench(&self, recipe: &RecipeName) -> Result<(Bench, ProcessId), ApiError> {
-        let name = MachineName::new(format!("layer-{recipe}").chars().take(40).collect::<String>()).map_err(failed)?;
+    pub(in crate::supervisor) async fn bench(
+        &self,
+        recipe: &RecipeName,
+    ) -> Result<(Bench, ProcessId), ApiError> {
+        let name = MachineName::new(format!("layer-{recipe}").chars().take(40).collect::<String>())
+            .map_err(failed)?;
         let uids = crate::host::facts::is_root().then_some(super::Uids::WORKSHOP);
         self.prepare_sockets(&name, uids.map(super::Uids::qemu))?;
-        let gateway_uids = uids.map(|uids| GatewayUids { gateway: uids.gateway(), qemu: uids.qemu() });
+        let gateway_uids =
+            uids.map(|uids| GatewayUids { gateway: uids.gateway(), qemu: uids.qemu() });
         let rule = NetworkRule { network: Network::Internet, allow: Vec::new() };
         let log = self.layout.state.join("logs").join(format!("{name}.log"));
-        let (process, ready) = gateways::start(&name, &self.sockets(&name), &rule, 0, gateway_uids, &log)
-            .await
-            .map_err(|error| machine_error(&name, error).hint("what this host lacks: ringfence doctor"))?;
+        let (process, ready) =
+            gateways::start(&name, &self.sockets(&name), &rule, 0, gateway_uids, &log)
+                .await
+                .map_err(|error| {
+                    machine_error(&name, error).hint("what this host lacks: ringfence doctor")
+                })?;
         let bench = Bench {
             run: self.layout.machine_run(&name),
             port: ready.ssh_port,
@@ -300,7 +321,9 @@ impl Machines {
             return Ok(());
         }
         let spec = self.spec(machine).await?;
-        let adopted = Running::adopt(&spec).await.map_err(|error| engine_error("QEMU does not answer", error))?;
+        let adopted = Running::adopt(&spec)
+            .await
+            .map_err(|error| engine_error("QEMU does not answer", error))?;
         let Some(qemu) = adopted else {
             if runtime.qemu.is_some() {
                 self.clear(name).await;
@@ -329,7 +352,8 @@ impl Machines {
             ApiError::new(ErrorKind::Engine, format!("machine {name} has no network"))
         })?;
         let directory = self.layout.machine(name).join("identity");
-        let identity = Identity::ensure(&directory, name).await.map_err(|error| machine_error(name, error))?;
+        let identity =
+            Identity::ensure(&directory, name).await.map_err(|error| machine_error(name, error))?;
         Ok(Target { identity, port, run: self.layout.machine_run(name) })
     }
 
@@ -344,7 +368,10 @@ impl Machines {
                 chown(directory, None, Some(gid))?;
                 std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o710))?;
             }
-            std::fs::set_permissions(self.layout.run.join("m"), std::fs::Permissions::from_mode(0o711))
+            std::fs::set_permissions(
+                self.layout.run.join("m"),
+                std::fs::Permissions::from_mode(0o711),
+            )
         };
         prepare().map_err(|error| machine_error(name, error))
     }

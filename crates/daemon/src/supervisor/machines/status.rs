@@ -33,7 +33,10 @@ impl Machines {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub(in crate::supervisor) async fn statuses(&self, folders: &[Folder]) -> Result<Vec<MachineStatus>, ApiError> {
+    pub(in crate::supervisor) async fn statuses(
+        &self,
+        folders: &[Folder],
+    ) -> Result<Vec<MachineStatus>, ApiError> {
         let mut statuses = Vec::new();
         for machine in self.store.machines().map_err(failed)? {
             let cell = self.cell(&machine.name);
@@ -77,7 +80,9 @@ impl Machines {
             }
             let Some(folder) = registered.iter().find(|folder| folder.id == id) else { continue };
             // A share that does not answer us is shown as it would be to the guest: closed.
-            let mode = shares::get(&self.share_sockets(name, &share).control).await.unwrap_or(ShareMode::Closed);
+            let mode = shares::get(&self.share_sockets(name, &share).control)
+                .await
+                .unwrap_or(ShareMode::Closed);
             statuses.push(ShareStatus {
                 folder: id,
                 path: folder.path.clone(),
