@@ -4,12 +4,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use rustic_core::CheckOptions;
+use rustic_core::{CheckOptions, CheckResults, TreeId};
 use serde::Serialize;
 
 use crate::catalog;
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::engine::{Engine, Repo};
+use crate::error::{Result, VaultError};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -65,9 +65,9 @@ pub(crate) fn check(engine: &Engine, read_data: bool) -> Result<CheckReport> {
     for damaged in known.damaged {
         error("snapshot-unreadable", format!("snapshot {}: {}", damaged.id.short(), damaged.why));
     }
-    let trees = known.snapshots.iter().map(|s| s.tree).collect();
+    let trees: Vec<_> = known.snapshots.iter().map(|s| s.tree).collect();
     let options = CheckOptions::default().read_data(read_data);
-    match engine.run("checking the vault", || repo.check_with_trees(options, trees)) {
+    match run(engine, &repo, options, &trees) {
         Err(e) => error("check-failed", e.to_string()),
         Ok(results) => {
             for (level, finding) in &results.0 {
@@ -84,6 +84,27 @@ pub(crate) fn check(engine: &Engine, read_data: bool) -> Result<CheckReport> {
     }
     problems.sort_by_key(|p| std::cmp::Reverse(p.severity == Severity::Error));
     Ok(CheckReport { problems, snapshots: known.snapshots.len(), data_read: read_data })
+}
+
+/// Runs the engine's check. It panics when a thread of its own is slow to let go of the
+/// index (0.13.0, on a busy machine); that says nothing about the vault, so it is asked
+/// again.
+fn run(
+    engine: &Engine,
+    repo: &Repo,
+    options: CheckOptions,
+    trees: &[TreeId],
+) -> Result<CheckResults> {
+    const TRIES: usize = 8;
+    let once =
+        || engine.run("checking the vault", || repo.check_with_trees(options, trees.to_vec()));
+    for _ in 1..TRIES {
+        match once() {
+            Err(VaultError::Engine { detail, .. }) if detail.contains("index still in use") => {}
+            other => return other,
+        }
+    }
+    once()
 }
 
 fn name_of(finding: &str) -> &'static str {

@@ -154,6 +154,14 @@ impl<'a> Placing<'a> {
     fn remove(&mut self, number: u64, path: &[u8], seen: &Stat) -> io::Result<Outcome> {
         let (parent, name) = split(path);
         let away = OsString::from(number.to_string());
+        if look(Ok(&self.old), &away)?.is_some() {
+            // Moved away before a crash; whatever has the name now is ours to place, or
+            // somebody else's.
+            let outcome = self.check_removed(&away, (parent, name), seen)?;
+            let anew = look(self.places.dir(parent), name).is_ok_and(|f| f.is_some());
+            let kept = anew && !self.reused.contains_key(path);
+            return Ok(if kept { Outcome::Kept(ConflictWhy::ChangedMeanwhile) } else { outcome });
+        }
         let found = match look(self.places.dir(parent), name) {
             // Its directory is one no more: nothing is at this path.
             Err(e) if is_obstruction(&e) => None,
@@ -164,13 +172,10 @@ impl<'a> Placing<'a> {
             Some(None) => found.is_dir() && !seen.is_dir(),
             None => false,
         };
-        if found.as_ref().is_some_and(taken) {
-            // The name was vacated and taken again before a crash.
-            return self.check_removed(&away, None, seen);
-        }
-        let Some(found) = found else {
-            // Gone, or moved away before a crash that came before the second look.
-            return self.check_removed(&away, Some((parent, name)), seen);
+        // Gone, or (a directory leaves no trace in staging) vacated and taken again.
+        let Some(found) = found.filter(|f| !taken(f)) else {
+            self.report.removed += 1;
+            return Ok(Outcome::Done);
         };
         if !seen.same_version(&found) {
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
@@ -187,28 +192,34 @@ impl<'a> Placing<'a> {
         } else {
             let old = &self.old;
             writable(&mut self.places, parent, |dir| swap_in(dir, name, old, &away, false))?;
-            return self.check_removed(&away, Some((parent, name)), seen);
+            return self.check_removed(&away, (parent, name), seen);
         }
         self.report.removed += 1;
         Ok(Outcome::Done)
     }
 
-    /// Looks at what was moved away; another version than the one seen goes back, if
-    /// its name is free.
+    /// Looks at what was moved away; another version than the one seen goes back.
     fn check_removed(
         &mut self,
         away: &OsStr,
-        free: Option<(&[u8], &OsStr)>,
+        (parent, name): (&[u8], &OsStr),
         seen: &Stat,
     ) -> io::Result<Outcome> {
-        let other = look(Ok(&self.old), away)?.is_some_and(|moved| !seen.same_content(&moved));
-        if let Some((parent, name)) = free.filter(|_| other) {
-            let dir = self.places.dir(parent)?;
-            swap_in(&self.old, away, dir, name, false)?;
-            return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
+        if look(Ok(&self.old), away)?.is_none_or(|moved| seen.same_content(&moved)) {
+            self.report.removed += 1;
+            return Ok(Outcome::Done);
         }
-        self.report.removed += 1;
-        Ok(Outcome::Done)
+        // No snapshot holds it. Where its name is taken by now it gets another one.
+        let mut other = OsString::from("ringfence-kept-");
+        other.push(away);
+        for (dir, name) in [(parent, name), (parent, other.as_os_str()), (b"", &other)] {
+            if let Ok(dir) = self.places.dir(dir)
+                && swap_in(&self.old, away, dir, name, false).is_ok()
+            {
+                return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
+            }
+        }
+        Err(io::Error::other("a version that no snapshot holds could not be put back"))
     }
 
     fn make_dir(&mut self, path: &[u8]) -> io::Result<Outcome> {
@@ -288,7 +299,10 @@ impl<'a> Placing<'a> {
             && !seen.same_content(&out)
         {
             let dir = self.places.dir(parent)?;
-            swap_in(&self.new, staged, dir, name, true)?;
+            match swap_in(&self.new, staged, dir, name, true) {
+                Err(Errno::NOENT) => swap_in(&self.new, staged, dir, name, false)?,
+                other => other?,
+            }
             return Ok(Outcome::Kept(ConflictWhy::ChangedMeanwhile));
         }
         self.report.placed += 1;
@@ -528,6 +542,35 @@ mod tests {
         assert_eq!(kept, ["extra", "kept"]);
         let read = |name| fs::read_to_string(lab.folder.join(name)).unwrap();
         assert_eq!([read("kept"), read("swapped"), read("extra")], ["newer", "newest", "again"]);
+    }
+
+    #[test]
+    fn a_version_moved_away_by_mistake_goes_back_even_where_its_name_is_taken() {
+        let lab = Lab::new();
+        lab.write("d/stays", "1");
+        let wanted = lab.snapshot();
+        lab.write("d/free", "2");
+        lab.write("d/taken", "2");
+        let plan = lab.plan(&wanted);
+        lab.stage(&plan);
+        // The state after a kill between moving and looking, when somebody wrote to both
+        // files just before they were moved, and made one of them anew since.
+        for step in log::read(&lab.staging).unwrap().unwrap().1 {
+            if let LogStep::Remove { number, path, .. } = step {
+                let name = lab.folder.join(path.lossy());
+                fs::write(&name, "only copy").unwrap();
+                fs::rename(&name, lab.staging.join(OLD).join(number.to_string())).unwrap();
+            }
+        }
+        lab.write("d/taken", "made since");
+        let report = resume(&lab.staging, &Watch::default()).unwrap().unwrap();
+        assert_eq!(report.kept_conflicts.len(), 2, "{report:?}");
+        let mut found: Vec<_> = fs::read_dir(lab.folder.join("d"))
+            .unwrap()
+            .map(|e| fs::read_to_string(e.unwrap().path()).unwrap())
+            .collect();
+        found.sort();
+        assert_eq!(found, ["1", "made since", "only copy", "only copy"]);
     }
 
     #[test]

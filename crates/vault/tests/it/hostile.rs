@@ -223,20 +223,22 @@ fn a_write_that_leaves_all_stamps_alone_is_caught_by_the_next_snapshot() {
     let path = lab.path("f");
     fs::write(&path, 0u64.to_le_bytes()).unwrap();
     lab.write("other", "x");
-    for round in 0..60u64 {
+    for round in 0..150u64 {
         let file = path.clone();
         let (started, go) = std::sync::mpsc::channel();
         let writer = std::thread::spawn(move || {
             go.recv().unwrap();
             // Stops at another moment each time, some of them right after a read.
-            let until = Instant::now() + Duration::from_micros(round.wrapping_mul(7919) % 30_000);
-            let (mut n, mode) = (round << 32, 0o600 + (round as u32 % 2) * 0o44);
+            let until = Instant::now() + Duration::from_micros(round.wrapping_mul(7919) % 16_000);
+            let (mut n, mode) = (round << 32, 0o600 + (round as u32 / 4 % 2) * 0o44);
             while Instant::now() < until {
                 n += 1;
                 let open = fs::File::options().write(true).open(&file).unwrap();
                 std::os::unix::fs::FileExt::write_all_at(&open, &n.to_le_bytes(), 0).unwrap();
             }
-            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            if round % 4 == 0 {
+                fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            }
         });
         started.send(()).unwrap();
         lab.snapshot(SnapshotKind::Periodic);
