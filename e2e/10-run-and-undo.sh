@@ -19,12 +19,12 @@ says "notes.txt"
 equal "deleted entries" "$(ringfence diff --json | jq '[.changes[] | select(.change == "deleted")] | length')" "$entries"
 
 step "undo brings back every byte, mode, link and time, in the very same directory"
-expect 0 ringfence undo --yes
+expect 0 ringfence undo --yes --json
+overwritten=$(jq -r .before "$OUT")
 identical "$before" "$folder"
 equal "inode of the folder" "$(stat -c %i "$folder")" "$inode"
 
 step "the undo can be undone"
-overwritten=$(ringfence history --json | jq -r '[.snapshots[] | select(.kind == "before-restore")][0].id')
 expect 0 ringfence restore --yes --at "$overwritten"
 identical "$destroyed" "$folder"
 expect 0 ringfence undo --yes

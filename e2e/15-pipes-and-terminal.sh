@@ -4,7 +4,7 @@
 folder=$(new_folder 'pipes')
 cd "$folder"
 mkdir -p deep/er
-run=(ringfence run --yes --machine "$MACHINE" --folder "$folder")
+run=("$RINGFENCE_BIN/ringfence" run --yes --machine "$MACHINE" --folder "$folder")
 
 step "bytes go through both ways, unchanged"
 mebibytes=24

@@ -14,7 +14,7 @@ session_fact() { ringfence session list --json | jq -r --arg folder "$folder" "[
 session_is() { [ "$(session_fact .state)" = "$1" ]; }
 
 step "kill -9 of the daemon: the agent goes on, the next daemon finds it"
-ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 90 "the agent works" test -s "$folder/tick"
 old=$(daemon_pid)
@@ -37,7 +37,7 @@ equal "the agent's result" "$(cd "$folder" && ringfence show "$(session_fact .cl
 
 step "kill -9 of the command line: the agent goes on, and can be stopped"
 rm "$folder/tick"
-ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 90 "the agent works" test -s "$folder/tick"
 kill -9 "$client"
@@ -52,7 +52,7 @@ equal "ticks after the end" "$(cat "$folder/tick")" "$quiet"
 
 step "both at once, and nobody looks: the closing snapshot is taken when the daemon is back"
 rm "$folder/tick"
-ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 90 "the agent works" test -s "$folder/tick"
 kill -9 "$client" "$(daemon_pid)"

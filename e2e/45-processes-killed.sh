@@ -4,7 +4,7 @@
 
 agent='i=0; while [ ! -e stop ]; do i=$((i + 1)); echo $i > tick || exit 1; sleep 0.3; done; rm -f stop; exit 0'
 start_agent() {
-    ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
+    "$RINGFENCE_BIN/ringfence" run --yes --machine "$MACHINE" --folder "$folder" -- sh -c "$agent" >"$OUT" 2>"$ERR" &
     client=$!
     wait_for 120 "the agent works" test -s "$folder/tick"
 }

@@ -3,7 +3,7 @@
 
 folder=$(new_folder 'seen')
 make_project "$folder"
-ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c 'echo > started; while [ ! -e stop ]; do sleep 0.3; done' >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" run --yes --machine "$MACHINE" --folder "$folder" -- sh -c 'echo > started; while [ ! -e stop ]; do sleep 0.3; done' >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 120 "the session runs" test -e "$folder/started"
 

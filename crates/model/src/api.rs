@@ -72,6 +72,9 @@ pub struct RunRequest {
     /// The directory the person is in or named; the folder is the registered one with
     /// the longest prefix, else (with `register`) this directory itself. `None`: no folder.
     pub directory: Option<PathBuf>,
+    /// The directory in which the command starts, where that is another one in the folder.
+    #[serde(default)]
+    pub working: Option<PathBuf>,
     /// The profile; `None`: the built-in profile `shell`.
     pub profile: Option<ProfileName>,
     /// A machine by name; `None`: the folder's own.

@@ -280,6 +280,8 @@ async fn request(app: &App, plan: &Plan) -> Result<Option<RunRequest>> {
         if terminals.stdin && terminals.stdout { terminal_size(std::io::stdout()) } else { None };
     Ok(Some(RunRequest {
         directory,
+        // With --folder, too, the command starts where the person stands, if that is in it.
+        working: plan.folder.as_ref().and_then(|_| app.directory(None).ok()),
         profile: plan.profile.clone(),
         machine: plan.machine.clone(),
         network: plan.network,

@@ -288,7 +288,10 @@ impl Daemon {
         }
         let working = match (&folder, &guest_path, &directory) {
             (Some(folder), Some(guest), Some(directory)) => {
-                guest.join(directory.strip_prefix(&folder.path).unwrap_or(Path::new("")))
+                let stands =
+                    request.working.as_deref().filter(|place| place.starts_with(&folder.path));
+                let place = stands.unwrap_or(directory);
+                guest.join(place.strip_prefix(&folder.path).unwrap_or(Path::new("")))
             }
             _ => PathBuf::from("/home/agent"),
         };

@@ -206,6 +206,54 @@ fn a_file_that_moves_while_it_is_read_is_reported_and_stored_consistently() {
     assert_same(&lab.folder, &lab.restore_elsewhere(&calm, "calm"));
 }
 
+/// Many file systems, and all before Linux 6.13, stamp files a few milliseconds coarse:
+/// a write right after a read can leave every stamp as it was.
+#[test]
+fn a_write_that_leaves_all_stamps_alone_is_caught_by_the_next_snapshot() {
+    let lab = Lab::new();
+    let coarse = is_root()
+        && std::process::Command::new("mount")
+            .args(["-t", "ramfs", "ramfs"])
+            .arg(&lab.folder)
+            .status()
+            .is_ok_and(|s| s.success());
+    if !coarse {
+        eprintln!("SKIPPED in part: a file system with coarse stamps needs root");
+    }
+    let path = lab.path("f");
+    fs::write(&path, 0u64.to_le_bytes()).unwrap();
+    lab.write("other", "x");
+    for round in 0..60u64 {
+        let file = path.clone();
+        let (started, go) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            go.recv().unwrap();
+            // Stops at another moment each time, some of them right after a read.
+            let until = Instant::now() + Duration::from_micros(round.wrapping_mul(7919) % 30_000);
+            let (mut n, mode) = (round << 32, 0o600 + (round as u32 % 2) * 0o44);
+            while Instant::now() < until {
+                n += 1;
+                let open = fs::File::options().write(true).open(&file).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&open, &n.to_le_bytes(), 0).unwrap();
+            }
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        });
+        started.send(()).unwrap();
+        lab.snapshot(SnapshotKind::Periodic);
+        writer.join().unwrap();
+        let last = lab.snapshot(SnapshotKind::Closing).snapshot.id;
+        let mut stored = Vec::new();
+        lab.vault.read_file(last, b"f", &mut stored).unwrap();
+        assert_eq!(stored, fs::read(&path).unwrap(), "round {round}");
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(lab.vault.node(last, b"f").unwrap().mode, mode, "round {round}");
+    }
+    if coarse {
+        let unmounted = std::process::Command::new("umount").arg(&lab.folder).status().unwrap();
+        assert!(unmounted.success());
+    }
+}
+
 #[test]
 fn mounts_below_the_folder_are_not_crossed() {
     let lab = Lab::new();

@@ -1,7 +1,7 @@
 //! A machine's shares: plugged closed, opened for sessions, closed between them.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::{self, Access, Folder};
@@ -10,12 +10,16 @@ use ringfence_model::status::ShareMode;
 
 use super::{Live, Machines, failed, machine_error};
 use crate::guest::GuestError;
+use crate::guest::protocol::Kind;
 use crate::shares::{self, ShareSockets, ShareUids};
-use crate::store::ShareRuntime;
+use crate::store::{MachineRuntime, ShareRuntime};
 use crate::supervisor::restore::Held;
 
 /// How long a guest may take to write back what it holds of a folder.
 const WRITE_BACK: Duration = Duration::from_secs(10);
+
+/// How long a guest may take to find a device that was plugged in.
+const APPEARS: Duration = Duration::from_secs(15);
 
 impl Machines {
     /// Makes a folder visible inside, read-only so far; its path inside.
@@ -70,15 +74,13 @@ impl Machines {
             let _ = self.unmount(live, &dead).await;
             live.qemu.unplug(&dead.tag).await.map_err(engine)?;
         }
-        let slot = (0..u32::from(crate::engine::qemu::argv::SLOTS))
-            .find(|slot| !runtime.shares.values().any(|share| share.device == format!("s{slot}")))
-            .ok_or_else(|| {
-                ApiError::new(
-                    ErrorKind::Engine,
-                    format!("machine {name} has no room for another folder"),
-                )
-                .hint(format!("ringfence machine restart {name}"))
-            })?;
+        let slot = match free_slot(&runtime) {
+            Some(slot) => slot,
+            None => {
+                self.make_room(name, &mut runtime, live).await?;
+                free_slot(&runtime).ok_or_else(|| no_room(name))?
+            }
+        };
         let device = format!("s{slot}");
         let machine = self.record(name)?;
         let uids = self
@@ -99,6 +101,28 @@ impl Machines {
         // Written down before it is plugged: a daemon that dies now leaves no unknown process.
         runtime.shares.insert(folder.id.clone(), share.clone());
         self.store.set_runtime(name, &runtime).map_err(failed)?;
+        match self.show(name, &share, &sockets, live).await {
+            Ok(()) => Ok(share.guest_path),
+            Err(error) => {
+                // Half-plugged is not plugged: the slot and the process are given back.
+                let _ = live.qemu.unplug(&share.tag).await;
+                share.process.kill().await;
+                runtime.shares.remove(&folder.id);
+                self.store.set_runtime(name, &runtime).map_err(failed)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Plugs a share in and has the guest mount it.
+    async fn show(
+        &self,
+        name: &MachineName,
+        share: &ShareRuntime,
+        sockets: &ShareSockets,
+        live: &Live,
+    ) -> Result<(), ApiError> {
+        let engine = |error| machine_error(name, error);
         live.qemu.plug(&share.tag, &sockets.vhost).await.map_err(engine)?;
         shares::set(&sockets.control, ShareMode::ReadOnly)
             .await
@@ -109,9 +133,45 @@ impl Machines {
                 format!("machine {name} does not answer yet"),
             ));
         };
-        let mounted = ready.guest.mount(&share.tag, &share.guest_path, access == Access::Ro).await;
-        mounted.map_err(|error| machine_error(name, error))?;
-        Ok(share.guest_path)
+        let begun = Instant::now();
+        loop {
+            let mounted =
+                ready.guest.mount(&share.tag, &share.guest_path, share.access == Access::Ro).await;
+            match mounted {
+                Ok(()) => return Ok(()),
+                // The guest finds a device some moments after it was plugged in.
+                Err(GuestError::Refused { kind: Kind::Failed, .. })
+                    if begun.elapsed() < APPEARS =>
+                {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                }
+                Err(error) => return Err(machine_error(name, error)),
+            }
+        }
+    }
+
+    /// Detaches one share that is closed: no session uses it.
+    async fn make_room(
+        &self,
+        name: &MachineName,
+        runtime: &mut MachineRuntime,
+        live: &Live,
+    ) -> Result<(), ApiError> {
+        for (folder, share) in runtime.shares.clone() {
+            let control = self.share_sockets(name, &share).control;
+            let lives = share.process.lives();
+            if lives && shares::get(&control).await.is_ok_and(|mode| mode != ShareMode::Closed) {
+                continue;
+            }
+            if let Err(error) = self.unmount(live, &share).await {
+                tracing::warn!(%name, %error, "the guest did not unmount");
+            }
+            live.qemu.unplug(&share.tag).await.map_err(|error| machine_error(name, error))?;
+            share.process.kill().await;
+            runtime.shares.remove(&folder);
+            return self.store.set_runtime(name, runtime).map_err(failed);
+        }
+        Err(no_room(name))
     }
 
     /// Switches how a share answers. A share that does not exist answers nothing already.
@@ -237,4 +297,17 @@ impl Machines {
     pub(super) fn share_sockets(&self, name: &MachineName, share: &ShareRuntime) -> ShareSockets {
         ShareSockets::of(&self.sockets(name), &share.device)
     }
+}
+
+fn free_slot(runtime: &MachineRuntime) -> Option<u32> {
+    (0..u32::from(crate::engine::qemu::argv::SLOTS))
+        .find(|slot| !runtime.shares.values().any(|share| share.device == format!("s{slot}")))
+}
+
+fn no_room(name: &MachineName) -> ApiError {
+    ApiError::new(
+        ErrorKind::Engine,
+        format!("machine {name} has no room for another folder: sessions use all of its slots"),
+    )
+    .hint("use another machine: --machine NAME")
 }
