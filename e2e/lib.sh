@@ -140,7 +140,7 @@ daemon_pid() { ringfence daemon status | sed -n 's/.*process \([0-9]*\).*/\1/p';
 processes_of() {
     local directory arguments
     for directory in /proc/[0-9]*; do
-        arguments=$(tr '\0' ' ' <"$directory/cmdline" 2>/dev/null) || continue
+        arguments=$({ tr '\0' ' ' <"$directory/cmdline"; } 2>/dev/null) || continue
         case "$1 $arguments" in
         "qemu "*qemu-system*"$RINGFENCE_HOME"*) ;;
         "ssh "*ssh*"$RINGFENCE_HOME"*) ;;

@@ -1,5 +1,7 @@
 //! Gateway processes as the daemon sees them: a machine's whole network.
 
+use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use ringfence_model::name::MachineName;
 use ringfence_model::profile::Network;
 
 use crate::host::child::{self, ChildError};
+use crate::host::control;
 use crate::host::process::ProcessId;
 
 /// How long a gateway may take to come up.
@@ -63,6 +66,15 @@ pub async fn start(
         without: Vec::new(),
     };
     child::start("gateway", &spec, log, START).await
+}
+
+/// Tells a gateway which resolvers to ask from now on.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn announce(control: &Path, resolvers: &[IpAddr]) -> io::Result<()> {
+    let question = serde_json::json!({ "resolvers": resolvers });
+    control::ask::<serde_json::Value>(control, &question, Duration::from_secs(5)).await.map(drop)
 }
 
 fn policy(rule: &NetworkRule) -> Policy {

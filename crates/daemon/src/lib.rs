@@ -76,6 +76,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     let daemon = Daemon::new(layout);
     // Nobody is told anything before it is known what an earlier daemon left running.
     Arc::clone(&daemon).recover().await;
+    tokio::spawn(Arc::clone(&daemon).keep_house());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
     let shutdown = async move {

@@ -44,6 +44,7 @@ pub use guest_address::{guest_mac, guest_network, mac_text};
 pub use host_networks::{AddressSet, HostNetworks};
 pub use netlink::NetlinkError;
 pub use process::{GatewayError, run};
+pub use resolv_conf::resolvers;
 pub use spec::{GatewaySpec, Guard, GuestNetwork, MAX_SPEC_BYTES, Policy, Ready, SpecError, User};
 
 /// The guest's port that the published port leads to.

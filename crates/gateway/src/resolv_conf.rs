@@ -7,7 +7,8 @@ pub(crate) const MAX_RESOLVERS: usize = 3;
 
 /// The resolvers in `text`, in order. Scoped addresses (`fe80::1%eth0`) are left out:
 /// they mean nothing without their interface.
-pub(crate) fn resolvers(text: &str) -> Vec<IpAddr> {
+#[must_use]
+pub fn resolvers(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();

@@ -225,6 +225,14 @@ pub struct ImageRequest {
     pub recipe: Option<crate::name::RecipeName>,
 }
 
+/// `POST /v1/images/export` → stream of `Item<PathBuf>`: the base image as one file, for a
+/// host that cannot reach the packages' mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageExportRequest {
+    /// The file to write; must not exist yet.
+    pub file: PathBuf,
+}
+
 /// Which state of a folder: `latest`, an id or its first digits, or a time.
 pub type StateSelector = String;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use ringfence_model::api::{ImageRequest, ImageView};
+use ringfence_model::api::{ImageExportRequest, ImageRequest, ImageView};
 use ringfence_model::name::RecipeName;
 
 use super::DONE;
@@ -20,12 +20,17 @@ pub enum ImageCommand {
     List(JsonArgs),
     /// Build the image that new machines start from, where it is missing
     Build {
-        /// A local disk image instead of packages from the network
+        /// An image that `image export` wrote on another host, instead of packages from the network
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
         /// Also install the agent of this recipe
         #[arg(long)]
         recipe: Option<RecipeName>,
+    },
+    /// Write the image to one file, for a host that is offline
+    Export {
+        /// The file; it must not exist yet
+        file: PathBuf,
     },
     /// Remove an image that no machine starts from
     Remove {
@@ -59,6 +64,14 @@ pub async fn run(app: &App, command: ImageCommand) -> Result<u8> {
                 "Image {} is ready ({}).",
                 words::short(&image.hash),
                 words::size(image.bytes)
+            ));
+        }
+        ImageCommand::Export { file } => {
+            let request = ImageExportRequest { file: app.surroundings.directory.join(file) };
+            let file: PathBuf = app.stream(Route::new("/v1/images/export"), &request).await?;
+            out.note(&format!(
+                "The image is written. On the other host: ringfence image build --from {}",
+                file.display()
             ));
         }
         ImageCommand::Remove { image } => {

@@ -227,6 +227,8 @@ impl Daemon {
             Ok(None)
         };
         if alone {
+            // Unmounted where the guest obeys, so that nothing inside stumbles over it; closed in any case.
+            self.machines.unmount_folder(&machine, &folder.id).await;
             self.machines.set_share(&machine, &folder.id, ShareMode::Closed).await?;
         }
         session.closing_snapshot = snapshot?;

@@ -1,5 +1,7 @@
 //! Images: made when first needed, so that nobody has to know about them.
 
+use std::path::{Path, PathBuf};
+
 use ringfence_model::api::{ImageRequest, ImageView, RecipeView};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::name::{MachineName, ProfileName, RecipeName};
@@ -117,6 +119,27 @@ impl Daemon {
             None => self.image_for(request.recipe.as_ref(), report).await?,
         };
         self.image_view(&image)
+    }
+
+    /// Writes the base image to one file, for a host that is offline.
+    ///
+    /// # Errors
+    /// When there is no base image yet, or the file exists or cannot be written.
+    pub async fn export_image(&self, file: &Path, report: &Report) -> Result<PathBuf, ApiError> {
+        if file.exists() {
+            return Err(ApiError::new(
+                ErrorKind::Failed,
+                format!("{} exists already", file.display()),
+            )
+            .hint("name another file"));
+        }
+        let Some(base) = self.images.base(&base::id()) else {
+            return Err(ApiError::new(ErrorKind::Engine, "there is no image to export yet")
+                .hint("ringfence image build"));
+        };
+        report.progress("writing the image", None);
+        crate::image::transfer::export(&self.images, &base.id, file).await.map_err(image_error)?;
+        Ok(file.to_owned())
     }
 
     /// Every image and layer.

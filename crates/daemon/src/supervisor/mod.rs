@@ -9,6 +9,7 @@ mod close;
 mod doctor;
 mod folders;
 mod host_runs;
+mod housekeeping;
 mod images;
 mod machine_acts;
 mod machines;

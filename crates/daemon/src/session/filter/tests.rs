@@ -64,8 +64,7 @@ impl vte::Perform for Judge {
     fn esc_dispatch(&mut self, more: &[u8], _: bool, byte: u8) {
         if more.first() == Some(&b'%')
             || more.first() == Some(&b' ')
-            || byte == b'Z'
-            || byte == b'k'
+            || (more.is_empty() && matches!(byte, b'Z' | b'k'))
         {
             self.found.push(format!("ESC {more:?} {byte:#x}"));
         }

@@ -20,8 +20,8 @@ fn size_keys_and_exit_come_through() {
     client.send_json(FromClient::Resize, &TerminalSize { rows: 31, columns: 101 });
     client.type_in("while ! stty size | grep 31.101; do sleep 0.1; done\n");
     client.wait_for("31 101\r\n");
-    client.type_in("sleep 1000\n");
-    client.wait_for("sleep 1000\r\n");
+    client.type_in("sh -c 'echo a''sleep; exec sleep 1000'\n");
+    client.wait_for("asleep");
     client.type_in("\u{3}");
     client.type_in("echo code=$?\n");
     client.wait_for("code=130");

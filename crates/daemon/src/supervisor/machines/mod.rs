@@ -10,7 +10,7 @@ mod status;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::layout::Layout;
@@ -22,7 +22,7 @@ use super::report::Report;
 use super::{failed, of_kind};
 use crate::engine::qemu::machine::Running;
 use crate::engine::qemu::probe::{self, Probe};
-use crate::gateways::NetworkRule;
+use crate::gateways::{self, NetworkRule};
 use crate::guest::client::Guest;
 use crate::guest::ssh::Target;
 use crate::host::process::ProcessId;
@@ -61,6 +61,8 @@ struct Seen {
     state: MachineState,
     waiting_for: Option<String>,
     live: Option<Live>,
+    /// When it was last used: asked for, or seen with a session.
+    used: Instant,
 }
 
 /// What runs for a machine.
@@ -73,7 +75,7 @@ struct Live {
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { state: MachineState::Stopped, waiting_for: None, live: None }
+        Self { state: MachineState::Stopped, waiting_for: None, live: None, used: Instant::now() }
     }
 }
 
@@ -167,6 +169,35 @@ impl Machines {
     fn uids(&self, machine: &Machine) -> Option<Uids> {
         crate::host::facts::is_root()
             .then_some(Uids { base: Uids::FIRST + machine.slot * Uids::BLOCK })
+    }
+
+    /// Running machines that nobody used for so long.
+    pub(super) fn idle(&self, limit: Duration) -> Vec<MachineName> {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |cell: &Cell| {
+            let seen = cell.seen();
+            seen.state == MachineState::Running && seen.used.elapsed() >= limit
+        };
+        cells.iter().filter(|(_, cell)| is_idle(cell)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A machine is in use: its idle time begins anew.
+    pub(super) fn touch(&self, name: &MachineName) {
+        self.cell(name).seen().used = Instant::now();
+    }
+
+    /// Tells every gateway which resolvers the host has now: they read the file only once,
+    /// before they were confined.
+    pub(super) async fn announce_resolvers(&self, resolv_conf: &str) {
+        let resolvers = ringfence_gateway::resolvers(resolv_conf);
+        for machine in self.store.machines().unwrap_or_default() {
+            let control = self.sockets(&machine.name).join("net.ctl");
+            if control.exists()
+                && let Err(error) = gateways::announce(&control, &resolvers).await
+            {
+                tracing::warn!(name = %machine.name, %error, "a gateway was not told of new resolvers");
+            }
+        }
     }
 
     /// That a machine's network can become what a new session asks for.

@@ -51,6 +51,7 @@ impl Machines {
                 shares::set(&control, ShareMode::ReadOnly)
                     .await
                     .map_err(|error| machine_error(name, error))?;
+                mount(name, known, &live).await?;
             }
             return Ok(known.guest_path.clone());
         }
@@ -127,26 +128,19 @@ impl Machines {
         shares::set(&sockets.control, ShareMode::ReadOnly)
             .await
             .map_err(|error| machine_error(name, error))?;
-        let Some(ready) = &live.ready else {
-            return Err(ApiError::new(
-                ErrorKind::Engine,
-                format!("machine {name} does not answer yet"),
-            ));
-        };
-        let begun = Instant::now();
-        loop {
-            let mounted =
-                ready.guest.mount(&share.tag, &share.guest_path, share.access == Access::Ro).await;
-            match mounted {
-                Ok(()) => return Ok(()),
-                // The guest finds a device some moments after it was plugged in.
-                Err(GuestError::Refused { kind: Kind::Failed, .. })
-                    if begun.elapsed() < APPEARS =>
-                {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
-                }
-                Err(error) => return Err(machine_error(name, error)),
-            }
+        mount(name, share, live).await
+    }
+
+    /// Asks the guest to unmount a folder. Best effort: the share is closed after it.
+    pub(in crate::supervisor) async fn unmount_folder(
+        &self,
+        name: &MachineName,
+        folder: &FolderId,
+    ) {
+        let Some(share) = self.shares_of(name).remove(folder) else { return };
+        let Some(live) = self.cell(name).live() else { return };
+        if let Err(error) = self.unmount(&live, &share).await {
+            tracing::warn!(%name, %error, "the guest did not unmount");
         }
     }
 
@@ -296,6 +290,28 @@ impl Machines {
 
     pub(super) fn share_sockets(&self, name: &MachineName, share: &ShareRuntime) -> ShareSockets {
         ShareSockets::of(&self.sockets(name), &share.device)
+    }
+}
+
+/// Has the guest mount a share that is plugged in.
+async fn mount(name: &MachineName, share: &ShareRuntime, live: &Live) -> Result<(), ApiError> {
+    let Some(ready) = &live.ready else {
+        return Err(ApiError::new(
+            ErrorKind::Engine,
+            format!("machine {name} does not answer yet"),
+        ));
+    };
+    let begun = Instant::now();
+    loop {
+        let read_only = share.access == Access::Ro;
+        match ready.guest.mount(&share.tag, &share.guest_path, read_only).await {
+            Ok(()) => return Ok(()),
+            // The guest finds a device some moments after it was plugged in.
+            Err(GuestError::Refused { kind: Kind::Failed, .. }) if begun.elapsed() < APPEARS => {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            Err(error) => return Err(machine_error(name, error)),
+        }
     }
 }
 

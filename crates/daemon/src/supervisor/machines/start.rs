@@ -40,6 +40,7 @@ impl Machines {
         rule: &NetworkRule,
         report: &Report,
     ) -> Result<Ready, ApiError> {
+        self.touch(name);
         let cell = self.cell(name);
         let _work = cell.work.lock().await;
         self.ensure_gateway(name, rule).await?;

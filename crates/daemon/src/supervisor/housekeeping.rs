@@ -1,0 +1,52 @@
+//! What goes on by itself: idle machines are stopped, gateways hear of new resolvers.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Daemon;
+use super::report::Report;
+
+/// Pause between two looks.
+const PERIOD: Duration = Duration::from_secs(10);
+/// A machine without a session for so long is stopped; its disk stays.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+impl Daemon {
+    /// Looks after what nobody asks for. Ends with the daemon.
+    pub async fn keep_house(self: Arc<Self>) {
+        let mut resolvers = changed(RESOLVERS);
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let now = changed(RESOLVERS);
+            if now != resolvers {
+                resolvers = now;
+                let text = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
+                self.machines.announce_resolvers(&text).await;
+            }
+            self.stop_idle().await;
+        }
+    }
+
+    async fn stop_idle(&self) {
+        let Ok(sessions) = self.store.sessions() else { return };
+        for name in self.machines.idle(IDLE) {
+            let busy =
+                sessions.iter().any(|session| session.machine == name && !session.state.is_final());
+            if busy {
+                self.machines.touch(&name);
+                continue;
+            }
+            tracing::info!(%name, "no session for {} min: stopping", IDLE.as_secs() / 60);
+            if let Err(error) = self.machines.stop(&name, &Report::nobody()).await {
+                tracing::warn!(%name, %error, "an idle machine could not be stopped");
+            }
+        }
+    }
+}
+
+/// Where the host names its resolvers.
+const RESOLVERS: &str = "/etc/resolv.conf";
+
+fn changed(file: &str) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|facts| facts.modified()).ok()
+}
