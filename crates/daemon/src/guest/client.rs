@@ -185,13 +185,17 @@ impl Connection {
     }
 
     async fn receive(&mut self) -> Result<Vec<u8>, GuestError> {
-        let mut line = Vec::new();
-        (&mut self.lines).take(LONGEST_LINE).read_until(b'\n', &mut line).await.map_err(gone)?;
-        match line.last() {
-            Some(b'\n') => Ok(line),
-            Some(_) => Err(nonsense()),
-            None => Err(GuestError::Service("it closed the connection".to_owned())),
-        }
+        next_line(&mut self.lines).await
+    }
+}
+
+async fn next_line(lines: &mut BufReader<OwnedReadHalf>) -> Result<Vec<u8>, GuestError> {
+    let mut line = Vec::new();
+    lines.take(LONGEST_LINE).read_until(b'\n', &mut line).await.map_err(gone)?;
+    match line.last() {
+        Some(b'\n') => Ok(line),
+        Some(_) => Err(nonsense()),
+        None => Err(GuestError::Service("it closed the connection".to_owned())),
     }
 }
 
@@ -242,11 +246,7 @@ impl LifeEvents {
     /// # Errors
     /// When the connection is lost.
     pub async fn next(&mut self) -> Result<Event, GuestError> {
-        let mut line = Vec::new();
-        (&mut self.lines).take(LONGEST_LINE).read_until(b'\n', &mut line).await.map_err(gone)?;
-        if line.last() != Some(&b'\n') {
-            return Err(GuestError::Service("it closed the connection".to_owned()));
-        }
+        let line = next_line(&mut self.lines).await?;
         understand("session", &line)
     }
 }
