@@ -45,5 +45,7 @@ for kind in gateway share qemu; do
     step "the next run works, and nothing is lost"
     expect 0 inside "$folder" 'echo again > again'
     rm -f "$folder/tick" "$folder/again"
+    # Files came and went in it: its own time is not the question here.
+    touch -r "$before" "$folder"
     identical "$before" "$folder"
 done

@@ -37,23 +37,32 @@ const PRIVATE: [&str; 12] = [
 /// When it is missing, not a directory, or not readable.
 pub(super) fn canonical(path: &Path) -> Result<PathBuf, ApiError> {
     let shown = ringfence_model::bytes::visible(&path.to_string_lossy());
-    let refuse = |why: String| ApiError::new(ErrorKind::Failed, format!("{shown} {why}"));
-    let link = fs::symlink_metadata(path)
-        .map_err(|error| refuse(format!("cannot be a folder: {error}")))?;
-    if link.is_symlink() {
+    let refuse = |kind, why: String| ApiError::new(kind, format!("{shown} {why}"));
+    let facts = fs::symlink_metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            refuse(ErrorKind::Usage, "cannot be a folder: there is no such directory".into())
+        }
+        _ => refuse(ErrorKind::Failed, format!("cannot be a folder: {error}")),
+    })?;
+    if facts.is_symlink() {
         let target = fs::read_link(path).unwrap_or_default();
-        return Err(refuse(format!("is a link to {}", target.display()))
-            .hint(format!("name the directory itself: {}", target.display())));
+        let target = ringfence_model::bytes::visible(&target.to_string_lossy());
+        return Err(refuse(ErrorKind::Refused, format!("is a link to {target}"))
+            .hint(format!("name the directory itself: {target}")));
     }
-    if !link.is_dir() {
-        return Err(refuse("is not a directory".into())
+    if !facts.is_dir() {
+        return Err(refuse(ErrorKind::Usage, "is not a directory".into())
             .hint("name the directory that contains it".to_owned()));
     }
     if access(path, Access::READ_OK | Access::EXEC_OK).is_err() {
-        return Err(refuse("cannot be read by you, so it could not be backed up".into())
-            .hint(format!("look at its rights: ls -ld {shown}")));
+        return Err(refuse(
+            ErrorKind::Failed,
+            "cannot be read by you, so it could not be backed up".into(),
+        )
+        .hint(format!("look at its rights: ls -ld {shown}")));
     }
-    fs::canonicalize(path).map_err(|error| refuse(format!("cannot be resolved: {error}")))
+    fs::canonicalize(path)
+        .map_err(|error| refuse(ErrorKind::Failed, format!("cannot be resolved: {error}")))
 }
 
 impl Daemon {
