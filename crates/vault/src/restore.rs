@@ -2,6 +2,7 @@
 //! public words of it; each step is a module.
 //!
 //! - `plan` compares and decides, and touches nothing.
+//! - `links` finds the other names of what has several.
 //! - `stage` writes the new versions into a private directory on the same file
 //!   system, verified and on disk, and only then the redo log.
 //! - `log` is that log: once it is there, the restore will be finished.
@@ -9,6 +10,7 @@
 //! - `attributes` sets modes, owners, attributes and times.
 
 mod attributes;
+mod links;
 mod log;
 mod place;
 mod plan;

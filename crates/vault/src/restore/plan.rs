@@ -1,10 +1,11 @@
 //! Decides what a restore does, from comparisons alone. Owns the rule that no
 //! version goes that no snapshot holds; touches nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rustic_core::repofile::Node;
 
+use super::links::{self, Shared};
 use super::{Conflict, ConflictWhy, Guard, RestorePlan, RestoreRequest, Selection, UndoRequest};
 use crate::beneath::{Dir, Places, split};
 use crate::browse::Entry;
@@ -14,7 +15,7 @@ use crate::engine::{Engine, Repo};
 use crate::error::Result;
 use crate::restore::Follow;
 use crate::scan::{ancestors, young_from};
-use crate::stat::{Stamp, Stat};
+use crate::stat::{Stamp, Stat, timestamp};
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ pub(crate) fn plan_restore(
             _ => {}
         }
     }
+    planner.join_names(request, &BTreeSet::new(), watch)?;
     let mut plan = planner.finish(request);
     plan.unreadable = wanted.unreadable;
     plan.steady = steady;
@@ -89,6 +91,7 @@ pub(crate) fn plan_undo(
             planner.take(entry);
         }
     }
+    planner.join_names(&restore, &foreign, watch)?;
     let mut plan = planner.finish(&restore);
     plan.unreadable = wanted.unreadable;
     plan.steady = true;
@@ -130,6 +133,8 @@ impl Held<'_> {
 }
 
 struct Planner<'a> {
+    engine: &'a Engine,
+    repo: &'a Repo,
     guard: Guard,
     held: Option<Held<'a>>,
     actions: Vec<Action>,
@@ -159,6 +164,8 @@ impl<'a> Planner<'a> {
             Guard::Promised | Guard::Nothing => None,
         };
         Ok(Self {
+            engine,
+            repo,
             guard,
             held,
             actions: Vec::new(),
@@ -228,6 +235,78 @@ impl<'a> Planner<'a> {
         self.actions.push(Action::Put { path, node: Box::new(node), seen });
     }
 
+    /// A new version is a new inode: the other names of a stored entry that gets one
+    /// must get it too, even where they do not differ, or they would be two files.
+    /// `foreign` names, which somebody else changed since, stay.
+    fn join_names(
+        &mut self,
+        request: &RestoreRequest,
+        foreign: &BTreeSet<Vec<u8>>,
+        watch: Follow<'_>,
+    ) -> Result<()> {
+        let mut shared = Shared::default();
+        for action in &self.actions {
+            if let Action::Put { node, .. } = action {
+                shared.note(node);
+            }
+        }
+        let shared = shared.incomplete();
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let tree = catalog::load(self.engine, self.repo, request.snapshot.0)?.tree;
+        let names = links::names((self.engine, self.repo), tree, &shared, watch)?;
+        let kept: HashSet<_> = self.conflicts.iter().map(|c| c.path.0.clone()).collect();
+        let planned = self.planned();
+        let mut live = Places::new(Dir::open_root(&request.target)?);
+        for (path, node) in names {
+            if kept.contains(&path) || !request.selection.covers(&path) {
+                continue;
+            }
+            if let Some(number) = planned.get(&path) {
+                self.replace_instead(*number, node);
+                continue;
+            }
+            let (parent, name) = split(&path);
+            // What cannot be looked at is among the plan's unreadable entries.
+            let Ok(seen) = live.dir(parent).and_then(|dir| dir.stat_at(name)) else { continue };
+            if foreign.contains(&path) {
+                self.keep(&path, ConflictWhy::ChangedSince);
+            } else if !is_as_stored(&seen, &node) {
+                self.keep(&path, ConflictWhy::ChangedMeanwhile);
+            } else if !self.is_held(&path, &seen) {
+                self.keep(&path, ConflictWhy::HeldByNoSnapshot);
+            } else {
+                self.entries[REPLACED].push(Entry::from_node(path.clone(), &node));
+                self.actions.push(Action::Put { path, node: Box::new(node), seen: Some(seen) });
+            }
+        }
+        Ok(())
+    }
+
+    /// The last action on each path, by its number.
+    fn planned(&self) -> HashMap<Vec<u8>, usize> {
+        let path = |action: &Action| match action {
+            Action::Remove { path, .. }
+            | Action::Put { path, .. }
+            | Action::Adjust { path, .. } => path.clone(),
+        };
+        self.actions.iter().enumerate().map(|(number, action)| (path(action), number)).collect()
+    }
+
+    /// Turns the setting of metadata into a replacement; other actions stay.
+    fn replace_instead(&mut self, number: usize, node: Node) {
+        let Some(Action::Adjust { path, seen, .. }) = self.actions.get(number).cloned() else {
+            return;
+        };
+        let (metadata, replaced) = std::mem::take(&mut self.entries[METADATA])
+            .into_iter()
+            .partition(|entry| entry.path.0 != path);
+        self.entries[METADATA] = metadata;
+        self.entries[REPLACED].extend::<Vec<_>>(replaced);
+        self.actions[number] = Action::Put { path, node: Box::new(node), seen: Some(seen) };
+    }
+
     fn finish(mut self, request: &RestoreRequest) -> RestorePlan {
         // A directory stays when something in it stays.
         let busy = ancestors(self.conflicts.iter().map(|c| &c.path.0));
@@ -260,4 +339,13 @@ impl<'a> Planner<'a> {
             steady: false,
         }
     }
+}
+
+/// Whether an entry in which the comparison found no difference still looks that way.
+fn is_as_stored(seen: &Stat, node: &Node) -> bool {
+    let same_size = !seen.is_file() || seen.size == node.meta.size;
+    seen.is_file() == node.is_file()
+        && seen.is_link() == node.is_symlink()
+        && same_size
+        && node.meta.mtime == Some(timestamp(seen.mtime))
 }

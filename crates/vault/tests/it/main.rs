@@ -13,6 +13,7 @@ mod basics;
 mod faults;
 mod hostile;
 mod lab;
+mod links;
 mod property;
 mod restore;
 mod stock_restic;
