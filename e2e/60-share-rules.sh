@@ -72,3 +72,11 @@ expect 0 ringfence folder set "$folder" --profiles claude
 expect 254 inside "$folder" 'cat mine'
 says claude
 if grep -q mine "$OUT"; then die "the folder was shown"; fi
+
+step "a machine that has seen it serves that profile nowhere else either"
+other=$(new_folder 'other')
+expect 254 inside "$other" true
+says guarded
+# The other scenarios use this machine with that profile.
+expect 0 ringfence folder set "$folder" --profiles claude,shell
+expect 0 inside "$other" true
