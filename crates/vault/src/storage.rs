@@ -97,6 +97,9 @@ impl Storage {
                 let _ = fs::remove_file(entry.path());
             }
         }
+        // A thread of an attempt that failed may have set packs aside after its release:
+        // their files were swept just now.
+        self.state().waiting.clear();
         Ok(WriteLock(file))
     }
 

@@ -233,6 +233,8 @@ impl Machines {
         disk::create(&path, &spec.boot.disk, machine.limits.disk)
             .await
             .map_err(|error| machine_error(&machine.name, error))?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(|error| machine_error(&machine.name, error))?;
         if let Some(ids) = spec.ids {
             std::os::unix::fs::chown(&path, Some(ids.uid), Some(ids.gid))
                 .map_err(|error| machine_error(&machine.name, error))?;
