@@ -34,8 +34,10 @@ expect 0 ringfence backup now "$folder"
 expect 0 ringfence backup check "$folder"
 
 step "the folder's disk is full in the middle of a restore: the error is told, and the restore can be repeated"
-tight=$(new_folder 'tight')
-mount -t tmpfs -o size=16m none "$tight"
+disk=$(new_folder 'tight')
+mount -t tmpfs -o size=16m none "$disk"
+# A folder below the mount point: a restore prepares its entries beside the folder, on the same file system.
+tight=$disk/project
 make_project "$tight"
 head -c 8M /dev/urandom >"$tight/half"
 before=$(reference "$tight")

@@ -319,6 +319,10 @@ pub(crate) fn vault_error(error: &VaultError) -> ApiError {
         VaultError::WrongKey { .. } | VaultError::KeyFile { .. } => {
             api.hint("put the right key file back; nothing was changed")
         }
+        VaultError::Staging { .. } => api.hint(
+            "a folder that is a mount point has no place beside it to prepare a restore; \
+             restore elsewhere and copy: ringfence restore --to DIR",
+        ),
         VaultError::Folder { .. } => {
             api.hint("nothing in the vault was changed: ringfence history")
         }

@@ -203,8 +203,9 @@ impl Daemon {
             Some(folder) => self.close_folder(&mut session, folder).await,
             None => Ok(()),
         };
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(&session.id);
         session.state = match &closed {
-            Ok(()) => SessionState::Ended,
+            Ok(()) => broken.map_or(SessionState::Ended, |reason| SessionState::Failed { reason }),
             Err(error) => SessionState::Failed { reason: error.message.clone() },
         };
         self.store.set_session(&session).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! What goes on by itself: idle machines are stopped, gateways hear of new resolvers.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Daemon;
@@ -24,6 +24,32 @@ impl Daemon {
                 self.machines.announce_resolvers(&text).await;
             }
             self.stop_idle().await;
+        }
+    }
+
+    /// Ends sessions whose share was lost: a folder that does not answer is no place to work.
+    pub async fn hear_of_lost_shares(self: Arc<Self>) {
+        let taken = self.lost_shares.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut lost) = taken else { return };
+        while let Some((machine, folder)) = lost.recv().await {
+            for session in self.store.sessions().unwrap_or_default() {
+                let uses = session.machine == machine && session.folder.as_ref() == Some(&folder);
+                if !uses || session.state.is_final() {
+                    continue;
+                }
+                let reason =
+                    "the process that showed it the folder ended; it was stopped".to_owned();
+                self.broken
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(session.id.clone(), reason);
+                let daemon = Arc::clone(&self);
+                tokio::spawn(async move {
+                    if let Err(error) = daemon.stop_session(&session.id).await {
+                        tracing::error!(id = %session.id, %error, "a session could not be stopped");
+                    }
+                });
+            }
         }
     }
 

@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ringfence_model::api::RunSummary;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::layout::Layout;
-use ringfence_model::name::SessionId;
-use tokio::sync::watch;
+use ringfence_model::name::{FolderId, MachineName, SessionId};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config_file::ConfigFile;
@@ -57,6 +57,10 @@ pub struct Daemon {
     admission: tokio::sync::Mutex<()>,
     /// Sessions that are watched, and how their close came out.
     watched: Mutex<HashMap<SessionId, watch::Receiver<Closed>>>,
+    /// Sessions that were ended because something failed under them, and what.
+    broken: Mutex<HashMap<SessionId, String>>,
+    /// The losses of shares, heard by the housekeeping.
+    lost_shares: Mutex<Option<mpsc::UnboundedReceiver<(MachineName, FolderId)>>>,
     shutdown: CancellationToken,
 }
 
@@ -67,15 +71,18 @@ impl Daemon {
         let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
         let store = Store::new(layout.clone());
         let images = Images::new(layout.images());
+        let (lost, lost_shares) = mpsc::unbounded_channel();
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
             vaults: Vaults::new(layout.clone(), store.clone()),
-            machines: Arc::new(Machines::new(layout.clone(), store.clone())),
+            machines: Arc::new(Machines::new(layout.clone(), store.clone(), lost)),
             images,
             store,
             folder_file: Mutex::new(()),
             admission: tokio::sync::Mutex::new(()),
             watched: Mutex::new(HashMap::new()),
+            broken: Mutex::default(),
+            lost_shares: Mutex::new(Some(lost_shares)),
             shutdown: CancellationToken::new(),
             layout,
         })

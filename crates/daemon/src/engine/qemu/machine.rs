@@ -85,6 +85,10 @@ impl Running {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
+        // QEMU makes it for everybody to see; the directory around it is closed, and so is it.
+        let control = spec.sockets.join(CONTROL);
+        std::fs::set_permissions(&control, Permissions::from_mode(0o600))
+            .map_err(EngineError::file(&control))?;
         // Nobody awaits the child: its end is seen by its descriptor, as for an adopted one; tokio reaps it.
         drop(child);
         Self::with(spec, qmp)

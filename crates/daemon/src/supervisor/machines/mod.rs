@@ -16,7 +16,7 @@ use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::{Machine, MachineState};
 use ringfence_model::name::{FolderId, MachineName, ProfileName};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::report::Report;
 use super::{failed, of_kind};
@@ -46,6 +46,8 @@ pub(super) struct Machines {
     store: Store,
     probe: OnceCell<Probe>,
     cells: Mutex<HashMap<MachineName, Arc<Cell>>>,
+    /// Where the loss of a share is told: whoever owns the sessions must end them.
+    lost_shares: mpsc::UnboundedSender<(MachineName, FolderId)>,
 }
 
 /// One machine.
@@ -134,8 +136,12 @@ impl Uids {
 }
 
 impl Machines {
-    pub(super) fn new(layout: Layout, store: Store) -> Self {
-        Self { layout, store, probe: OnceCell::new(), cells: Mutex::default() }
+    pub(super) fn new(
+        layout: Layout,
+        store: Store,
+        lost_shares: mpsc::UnboundedSender<(MachineName, FolderId)>,
+    ) -> Self {
+        Self { layout, store, probe: OnceCell::new(), cells: Mutex::default(), lost_shares }
     }
 
     fn cell(&self, name: &MachineName) -> Arc<Cell> {

@@ -8,7 +8,7 @@ use ringfence_model::folder::{self, Access, Folder};
 use ringfence_model::name::{FolderId, MachineName};
 use ringfence_model::status::ShareMode;
 
-use super::{Live, Machines, failed, machine_error};
+use super::{Cell, Live, Machines, failed, machine_error};
 use crate::guest::GuestError;
 use crate::guest::protocol::Kind;
 use crate::shares::{self, ShareSockets, ShareUids};
@@ -166,6 +166,36 @@ impl Machines {
             return self.store.set_runtime(name, runtime).map_err(failed);
         }
         Err(no_room(name))
+    }
+
+    /// Unplugs shares whose process died: what waits for an answer inside gets an error
+    /// instead of waiting for ever. Their sessions are ended by whoever hears of it.
+    pub(super) async fn drop_dead_shares(&self, name: &MachineName, cell: &Cell, live: &Live) {
+        let dead = |share: &ShareRuntime| !share.process.lives();
+        if !self.shares_of(name).values().any(dead) {
+            return;
+        }
+        let Ok(_work) = cell.work.try_lock() else { return };
+        let Ok(mut runtime) = self.store.runtime(name) else { return };
+        let lost: Vec<(FolderId, ShareRuntime)> = runtime
+            .shares
+            .iter()
+            .filter(|(_, share)| dead(share))
+            .map(|(id, share)| (id.clone(), share.clone()))
+            .collect();
+        for (folder, share) in lost {
+            tracing::error!(%name, %folder, "a share ended without being told to");
+            // Told first: the agent must not go on as if nothing had happened.
+            let _ = self.lost_shares.send((name.clone(), folder.clone()));
+            if let Err(error) = live.qemu.unplug(&share.tag).await {
+                tracing::warn!(%name, %error, "the guest does not let go of a lost share");
+                continue;
+            }
+            runtime.shares.remove(&folder);
+            if let Err(error) = self.store.set_runtime(name, &runtime) {
+                tracing::error!(%name, %error, "a lost share could not be written down");
+            }
+        }
     }
 
     /// Switches how a share answers. A share that does not exist answers nothing already.

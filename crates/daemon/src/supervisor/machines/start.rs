@@ -109,6 +109,7 @@ impl Machines {
                     // Newer output replaces what could not be drained.
                     let _ = live.qemu.drain_console().await;
                     self.mend_gateway(&name, &cell).await;
+                    self.drop_dead_shares(&name, &cell, &live).await;
                 }
             }
         }
