@@ -244,6 +244,20 @@ impl Vaults {
         .map_err(|error| vault_error(&error))
     }
 
+    /// Whether a snapshot has all these paths.
+    pub(crate) async fn has(
+        &self,
+        folder: &Folder,
+        snapshot: &str,
+        paths: &[Vec<u8>],
+    ) -> Result<bool, ApiError> {
+        let id = self.find(folder, snapshot).await?.id;
+        let (vault, paths) = (self.vault(folder).await?, paths.to_vec());
+        blocking(move || Ok(paths.iter().all(|path| vault.node(id, path).is_ok())))
+            .await
+            .map_err(|error| vault_error(&error))
+    }
+
     /// Streams one file of a snapshot.
     pub(crate) async fn stream(
         &self,

@@ -26,7 +26,6 @@ impl Daemon {
         report: &Report,
     ) -> Result<PlanView, ApiError> {
         let folder = self.registered(&request.folder)?;
-        let snapshot = self.vaults.find(&folder, request.at.as_deref().unwrap_or("latest")).await?;
         let mut paths = Vec::new();
         for path in &request.paths {
             let bytes = path
@@ -34,6 +33,10 @@ impl Daemon {
                 .ok_or_else(|| ApiError::new(ErrorKind::Usage, "a path is not valid base64"))?;
             paths.push(bytes);
         }
+        let snapshot = match &request.at {
+            Some(at) => self.vaults.find(&folder, at).await?,
+            None => self.newest_with(&folder, &paths).await?,
+        };
         let what = Restoring::State { snapshot: snapshot.id, paths };
         match &request.to {
             Some(target) => {
@@ -41,6 +44,24 @@ impl Daemon {
             }
             None => self.restore_here(&folder, what, request.dry_run, report).await,
         }
+    }
+
+    /// The newest state that has all these paths. A snapshot that was only taken to save what
+    /// a restore replaces is not what somebody means who names no state.
+    async fn newest_with(
+        &self,
+        folder: &Folder,
+        paths: &[Vec<u8>],
+    ) -> Result<ringfence_vault::Snapshot, ApiError> {
+        let (snapshots, _) = self.vaults.snapshots(folder).await?;
+        for view in &snapshots {
+            if view.kind != Some(SnapshotKind::BeforeRestore)
+                && self.vaults.has(folder, &view.id, paths).await?
+            {
+                return self.vaults.find(folder, &view.id).await;
+            }
+        }
+        self.vaults.find(folder, "latest").await
     }
 
     /// Puts back what a session changed.

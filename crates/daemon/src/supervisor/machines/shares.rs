@@ -188,8 +188,10 @@ impl Machines {
             // Told first: the agent must not go on as if nothing had happened.
             let _ = self.lost_shares.send((name.clone(), folder.clone()));
             if let Err(error) = live.qemu.unplug(&share.tag).await {
-                tracing::warn!(%name, %error, "the guest does not let go of a lost share");
-                continue;
+                // A guest that keeps the dead device could never have this folder again.
+                tracing::error!(%name, %error, "the guest keeps a lost share: cutting its power");
+                live.qemu.stop(Duration::ZERO).await;
+                return;
             }
             runtime.shares.remove(&folder);
             if let Err(error) = self.store.set_runtime(name, &runtime) {
