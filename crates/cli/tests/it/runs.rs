@@ -153,7 +153,8 @@ fn the_inner_exit_code_and_the_output_come_through() {
     assert_eq!(
         request,
         json!({
-            "directory": home.path("work"), "profile": null, "machine": null, "network": "offline",
+            "directory": home.path("work"), "working": null, "profile": null, "machine": null,
+            "network": "offline",
             "arguments": [{ "path": "/bin/sh" }, { "path": "-c" }, { "path": "x" }], "command": true,
             "terminal": null, "environment": [["TERM", "xterm"]], "register": false, "unprotected": null,
         })
