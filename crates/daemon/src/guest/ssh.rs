@@ -234,12 +234,25 @@ impl Target {
         matches!(tokio::time::timeout(Duration::from_millis(1500), work).await, Ok(Ok(true)))
     }
 
-    /// One attempt; `Some` is why it failed.
-    async fn try_open(&self) -> Result<Option<String>, GuestError> {
+    /// Ends an earlier master and removes its sockets. One whose machine vanished lives on
+    /// for a while, and would take its successor's sockets along when it ends.
+    async fn dismiss(&self) {
+        if self.control().exists() {
+            self.close().await;
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+            while self.control().exists() && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
         for path in [self.control(), self.service()] {
             // Left over by a master that was killed.
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// One attempt; `Some` is why it failed.
+    async fn try_open(&self) -> Result<Option<String>, GuestError> {
+        self.dismiss().await;
         let log = self.log();
         let Detached { mut child, .. } = Program::new("ssh").args(self.master()).detach(&log)?;
         loop {
