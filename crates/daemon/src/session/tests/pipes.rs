@@ -160,9 +160,10 @@ fn input_that_nobody_reads_does_not_hold_signals_up() {
 #[test]
 fn more_input_than_was_asked_for_ends_the_client_not_the_session() {
     let Some(machine) = Machine::start() else { return };
-    let session = Running::start(machine.spec("flood", &sh("sleep 1; cat > /dev/null; exit 3")));
+    let session = Running::start(machine.spec("flood", &sh("sleep 4; cat > /dev/null; exit 3")));
     let mut client = session.attach();
-    for _ in 0..20 {
+    // Far more than ssh and the pipes on the way take in while nobody reads.
+    for _ in 0..1024 {
         let frame = attach::frame(FromClient::Stdin as u8, &[0; 32 * 1024]).expect("fits");
         if client.sender().write_all(&frame).is_err() {
             break;
