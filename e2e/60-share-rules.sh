@@ -77,6 +77,13 @@ step "a machine that has seen it serves that profile nowhere else either"
 other=$(new_folder 'other')
 expect 254 inside "$other" true
 says guarded
-# The other scenarios use this machine with that profile.
+says "may not see"
+
+step "nor may it carry what it has seen into a folder that more profiles see"
 expect 0 ringfence folder set "$folder" --profiles claude,shell
+expect 254 inside "$other" true
+says "carried over"
+# The other scenarios use this machine: from here on every profile may see everything in it.
+every=$(ringfence profile list --json | jq -r '[.profiles[].name] | join(",")')
+expect 0 ringfence folder set "$folder" --profiles "$every"
 expect 0 inside "$other" true
