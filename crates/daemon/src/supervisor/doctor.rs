@@ -108,6 +108,13 @@ impl Daemon {
                         format!("the vault of {} opens without a password", folder.path.display()),
                         Some(format!("restic -r {} key list", vault.display())),
                     ),
+                    // Registered, and nothing was saved so far: status says so as well.
+                    Err(ringfence_vault::VaultError::NotAVault { .. }) => finding(
+                        name,
+                        Verdict::Weak,
+                        format!("{} has no snapshot yet", folder.path.display()),
+                        Some(format!("ringfence backup now {}", folder.path.display())),
+                    ),
                     Err(error) => finding(
                         name,
                         Verdict::Bad,
