@@ -50,7 +50,9 @@ pub fn render(plan: &PlanView, full: bool, style: &Style) -> String {
 fn push_paths(out: &mut String, paths: &[BytePath], full: bool) {
     let shown = if full { paths.len() } else { SHOWN.min(paths.len()) };
     for path in &paths[..shown] {
-        out.push_str(&format!("    {}\n", visible(&path.path)));
+        // The folder itself has the empty path.
+        let shown = if path.path.is_empty() { "." } else { &path.path };
+        out.push_str(&format!("    {}\n", visible(shown)));
     }
     if shown < paths.len() {
         let rest = words::number((paths.len() - shown) as u64);
