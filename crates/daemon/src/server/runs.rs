@@ -5,7 +5,6 @@ use axum::extract::{Path, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::RunRequest;
-use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ async fn list(State(daemon): App) -> Answer<Vec<Session>> {
 }
 
 async fn show(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Session> {
-    Ok(Json(find(&daemon, &id)?))
+    Ok(Json(daemon.session(&id)?))
 }
 
 async fn stop(State(daemon): App, Path(id): Path<SessionId>) -> Response {
@@ -47,14 +46,6 @@ async fn stop(State(daemon): App, Path(id): Path<SessionId>) -> Response {
 }
 
 async fn logs(State(daemon): App, Path(id): Path<SessionId>) -> Result<Vec<u8>, Failure> {
-    find(&daemon, &id)?;
+    daemon.session(&id)?;
     Ok(daemon.session_log(&id)?)
-}
-
-fn find(daemon: &Daemon, id: &SessionId) -> Result<Session, ApiError> {
-    let found = daemon.sessions()?.into_iter().find(|session| session.id == *id);
-    found.ok_or_else(|| {
-        ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
-            .hint("ringfence session list")
-    })
 }

@@ -60,10 +60,7 @@ impl Daemon {
         id: &SessionId,
         report: &Report,
     ) -> Result<RunSummary, ApiError> {
-        let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
-                .hint("ringfence session list")
-        })?;
+        let session = self.session(id)?;
         if session.state.is_final() && self.watched_session(id).is_none() {
             return self.summary(session).await;
         }
@@ -88,16 +85,24 @@ impl Daemon {
     /// # Errors
     /// When the session cannot be found.
     pub async fn stop_session(self: &Arc<Self>, id: &SessionId) -> Result<(), ApiError> {
-        let session = self.store.session(id).map_err(failed)?.ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
-                .hint("ringfence session list")
-        })?;
+        let session = self.session(id)?;
         if !session.state.is_final()
             && let Some(process) = self.process_of(id)
         {
             process.end(Duration::from_secs(10)).await;
         }
         Ok(())
+    }
+
+    /// One session.
+    ///
+    /// # Errors
+    /// When there is none of that id, or its record cannot be read.
+    pub fn session(&self, id: &SessionId) -> Result<Session, ApiError> {
+        self.store.session(id).map_err(failed)?.ok_or_else(|| {
+            ApiError::new(ErrorKind::Failed, format!("there is no session {id}"))
+                .hint("ringfence session list")
+        })
     }
 
     /// All sessions, newest first.
@@ -119,9 +124,7 @@ impl Daemon {
     }
 
     async fn follow(self: &Arc<Self>, id: &SessionId) -> Result<RunSummary, ApiError> {
-        let Some(session) = self.store.session(id).map_err(failed)? else {
-            return Err(ApiError::new(ErrorKind::Failed, format!("there is no session {id}")));
-        };
+        let session = self.session(id)?;
         let folder = self.folder_by_id(session.folder.as_ref())?;
         if let Some(process) = self.process_of(id) {
             let gone = self.command_over(id, process);

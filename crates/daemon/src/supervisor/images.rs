@@ -28,7 +28,7 @@ impl Daemon {
         name: &MachineName,
         report: &Report,
     ) -> Result<(), ApiError> {
-        let mut machine = self.machine_record(name)?;
+        let mut machine = self.machines.record(name)?;
         let known = !machine.image.is_empty();
         let image = if known {
             machine.image.clone()

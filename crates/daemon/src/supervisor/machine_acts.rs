@@ -63,7 +63,7 @@ impl Daemon {
         act: MachineAct,
         report: &Report,
     ) -> Result<MachineStatus, ApiError> {
-        self.machine_record(name)?;
+        self.machines.record(name)?;
         if act != MachineAct::Start {
             self.without_sessions(name)?;
         }
@@ -98,7 +98,7 @@ impl Daemon {
         name: &MachineName,
         report: &Report,
     ) -> Result<(), ApiError> {
-        self.machine_record(name)?;
+        self.machines.record(name)?;
         self.without_sessions(name)?;
         self.machines.delete(name, report).await
     }
@@ -109,14 +109,6 @@ impl Daemon {
     /// When there is no such machine.
     pub async fn machine_log(&self, name: &MachineName) -> Result<Vec<u8>, ApiError> {
         self.machines.log(name).await
-    }
-
-    pub(super) fn machine_record(&self, name: &MachineName) -> Result<Machine, ApiError> {
-        let machines = self.store.machines().map_err(failed)?;
-        machines.into_iter().find(|machine| machine.name == *name).ok_or_else(|| {
-            ApiError::new(ErrorKind::Failed, format!("there is no machine {name}"))
-                .hint("ringfence machine list")
-        })
     }
 
     fn without_sessions(&self, name: &MachineName) -> Result<(), ApiError> {

@@ -149,7 +149,8 @@ impl Machines {
         Arc::clone(cells.entry(name.clone()).or_default())
     }
 
-    fn record(&self, name: &MachineName) -> Result<Machine, ApiError> {
+    /// A machine's record.
+    pub(super) fn record(&self, name: &MachineName) -> Result<Machine, ApiError> {
         let machines = self.store.machines().map_err(failed)?;
         machines.into_iter().find(|machine| machine.name == *name).ok_or_else(|| {
             ApiError::new(ErrorKind::Failed, format!("there is no machine {name}"))
