@@ -15,6 +15,7 @@ help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: setup ## The main job, from nothing: run, destroy, undo, compare
+	$(CARGO) build --locked --release --workspace --bins
 	scripts/demo
 
 test: ## Formatting, lints, all tests, and the scenarios on real machines
