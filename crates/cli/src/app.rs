@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use ringfence_model::api::{FolderLookup, StateSelector};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -181,13 +182,65 @@ impl App {
             Moment::Snapshot(id) => Some(id),
             Moment::At(time) => Some(time.to_string()),
             Moment::Before(id) => {
-                let session: Session =
-                    self.get(Route::new("/v1/sessions").segment(id.as_str())).await?;
+                let session = self.session(&id).await?;
                 Some(session.opening_snapshot.ok_or_else(|| {
-                    usage(format!("session {id} has no opening snapshot")).hint("ringfence history")
+                    usage(format!("session {} has no opening snapshot", session.id))
+                        .hint("ringfence history")
+                })?)
+            }
+            Moment::After(id) => {
+                let session = self.session(&id).await?;
+                Some(session.closing_snapshot.ok_or_else(|| {
+                    usage(format!("session {} has no closing snapshot yet", session.id))
+                        .hint("ringfence history")
                 })?)
             }
         })
+    }
+
+    /// The session that a person means by its id, or by the beginning or end of it.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub async fn session(&self, typed: &SessionId) -> Result<Session> {
+        let sessions: Vec<Session> = self.get(Route::new("/v1/sessions")).await?;
+        if let Some(exact) = sessions.iter().find(|session| session.id == *typed) {
+            return Ok(exact.clone());
+        }
+        let part = |session: &&Session| {
+            let id = session.id.as_str();
+            id.starts_with(typed.as_str()) || id.ends_with(typed.as_str())
+        };
+        let mut fitting = sessions.iter().filter(part);
+        match (fitting.next(), fitting.next()) {
+            (Some(session), None) => Ok(session.clone()),
+            (Some(one), Some(other)) => Err(usage(format!(
+                "`{typed}` could be session {} or session {}; type more of it",
+                one.id, other.id
+            ))
+            .hint("ringfence session list")),
+            (None, _) => {
+                Err(usage(format!("there is no session `{typed}`")).hint("ringfence session list"))
+            }
+        }
+    }
+
+    /// The folder that a command is about: as given, else the current directory's where that
+    /// is in one, else that of the first path.
+    ///
+    /// # Errors
+    /// When none of them lies in a folder.
+    pub async fn folder_of(&self, given: Option<&Path>, first: Option<&Path>) -> Result<PathBuf> {
+        if given.is_some() {
+            return self.root(&self.directory(given)?).await;
+        }
+        let here = self.root(&self.directory(None)?).await;
+        let Some(typed) = first.filter(|path| here.is_err() && path.is_absolute()) else {
+            return here;
+        };
+        let absolute = paths::normal(typed);
+        let directory = paths::nearest_directory(&absolute).unwrap_or(&absolute);
+        self.root(&self.directory(Some(directory))?).await
     }
 
     /// Asks before something that could lose something; `yes` answers it.

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     backup, completions, config, daemon, diff, exec, folder, history, image, machine, man, profile,
-    recipe, restore, run, session, shell, show, status, undo,
+    recipe, restore, run, session, shell, show, status, undelete, undo,
 };
 
 /// Run AI coding agents in virtual machines of their own, with a copy of everything they can touch
@@ -61,10 +61,12 @@ pub enum Command {
     History(history::HistoryArgs),
     /// Show what differs between two states of a folder
     Diff(diff::DiffArgs),
-    /// Print a file as it is in a snapshot
+    /// Print a file, or list a directory, as it is in a snapshot
     Show(show::ShowArgs),
     /// Put a folder, or some of its paths, back to a snapshot
     Restore(restore::RestoreArgs),
+    /// Bring back a file or directory that was deleted
+    Undelete(undelete::UndeleteArgs),
     /// Put back what a session changed
     Undo(undo::UndoArgs),
     /// The snapshots' vaults

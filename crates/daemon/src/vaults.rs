@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
-use ringfence_model::history::{Change, SnapshotKind, SnapshotView};
+use ringfence_model::history::{SnapshotKind, SnapshotView};
 use ringfence_model::layout::Layout;
 use ringfence_model::name::FolderId;
 use ringfence_model::session::Session;
@@ -21,8 +21,10 @@ use crate::store::{ProtectionRecord, Store};
 use crate::supervisor::report::Report;
 
 mod convert;
+mod history;
 mod restore;
 
+pub(crate) use history::{Comparison, decoded, exact};
 pub(crate) use restore::Restoring;
 
 /// Most unreadable files that one note names.
@@ -177,107 +179,33 @@ impl Vaults {
         Ok(convert::snapshot(&outcome.snapshot))
     }
 
-    /// All snapshots, newest first, and sentences about those that are damaged.
-    pub(crate) async fn snapshots(
-        &self,
-        folder: &Folder,
-    ) -> Result<(Vec<SnapshotView>, Vec<String>), ApiError> {
-        let vault = self.vault(folder).await?;
-        let all = blocking(move || vault.snapshots()).await.map_err(|error| vault_error(&error))?;
-        let damaged = all
-            .damaged
-            .iter()
-            .map(|snapshot| format!("snapshot {} cannot be read: {}", snapshot.id, snapshot.why));
-        Ok((all.snapshots.iter().map(convert::snapshot).collect(), damaged.collect()))
-    }
-
     /// The snapshot that a selector means: `latest`, an id or its beginning, or a time.
     pub(crate) async fn find(&self, folder: &Folder, selector: &str) -> Result<Snapshot, ApiError> {
         let vault = self.vault(folder).await?;
-        let selector = selector.to_owned();
-        blocking(move || match selector.parse::<jiff::Timestamp>() {
-            Ok(time) => vault.find_at(time),
-            Err(_) => vault.find(&selector),
-        })
-        .await
-        .map_err(|error| vault_error(&error).hint("ringfence history"))
-    }
-
-    /// What changed between a snapshot and another one, or now.
-    pub(crate) async fn diff(
-        &self,
-        folder: &Folder,
-        from: &str,
-        to: Option<&str>,
-    ) -> Result<Vec<Change>, ApiError> {
-        let from = self.find(folder, from).await?.id;
-        let to = match to {
-            Some(to) => Some(self.find(folder, to).await?.id),
-            None => None,
-        };
-        let vault = self.vault(folder).await?;
-        let root = folder.path.clone();
-        blocking(move || convert::diff(&vault, from, to, &root))
-            .await
-            .map_err(|error| vault_error(&error))
-    }
-
-    /// One file of a snapshot, up to `limit` bytes; `None` when it is longer.
-    pub(crate) async fn read(
-        &self,
-        folder: &Folder,
-        snapshot: &str,
-        path: Vec<u8>,
-        limit: u64,
-    ) -> Result<Option<Vec<u8>>, ApiError> {
-        let id = self.find(folder, snapshot).await?.id;
-        let vault = self.vault(folder).await?;
-        blocking(move || {
-            if vault.node(id, &path)?.size > limit {
-                return Ok(None);
-            }
-            let mut content = Vec::new();
-            vault.read_file(id, &path, &mut content)?;
-            Ok(Some(content))
-        })
-        .await
-        .map_err(|error| vault_error(&error))
-    }
-
-    /// Whether a snapshot has all these paths.
-    pub(crate) async fn has(
-        &self,
-        folder: &Folder,
-        snapshot: &str,
-        paths: &[Vec<u8>],
-    ) -> Result<bool, ApiError> {
-        let id = self.find(folder, snapshot).await?.id;
-        let (vault, paths) = (self.vault(folder).await?, paths.to_vec());
-        blocking(move || Ok(paths.iter().all(|path| vault.node(id, path).is_ok())))
-            .await
-            .map_err(|error| vault_error(&error))
-    }
-
-    /// Streams one file of a snapshot.
-    pub(crate) async fn stream(
-        &self,
-        folder: &Folder,
-        snapshot: &str,
-        path: Vec<u8>,
-        mut to: impl std::io::Write + Send + 'static,
-    ) -> Result<(), ApiError> {
-        let id = self.find(folder, snapshot).await?.id;
-        let vault = self.vault(folder).await?;
-        let known = Arc::clone(&vault);
-        let asked = path.clone();
-        // Whether it exists is said before the first byte.
-        blocking(move || known.node(id, &asked)).await.map_err(|error| vault_error(&error))?;
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = vault.read_file(id, &path, &mut to) {
-                tracing::warn!(%error, "a file of a snapshot could not be read to its end");
-            }
+        let asked = selector.to_owned();
+        let found = blocking(move || match vault.find(&asked) {
+            Ok(found) => Ok(Ok(found)),
+            // The oldest one says how far back it goes.
+            Err(error) => Ok(Err((error, vault.snapshots()?.snapshots.pop()))),
         });
-        Ok(())
+        let found = found.await.map_err(|error| vault_error(&error))?;
+        found.map_err(|(error, oldest)| match (&error, oldest) {
+            (VaultError::NoSuchSnapshot { .. }, Some(oldest))
+                if selector.parse::<jiff::Timestamp>().is_ok() =>
+            {
+                let (short, time) = (oldest.id.short(), oldest.time);
+                ApiError::new(
+                    ErrorKind::Vault,
+                    format!("no snapshot is so old: the first one is {short}, taken at {time:.0}"),
+                )
+                .hint("ringfence history")
+            }
+            (VaultError::NoSuchSnapshot { .. }, None) => {
+                ApiError::new(ErrorKind::Vault, "there is no snapshot yet")
+                    .hint(format!("ringfence backup now {}", folder.path.display()))
+            }
+            _ => vault_error(&error).hint("ringfence history"),
+        })
     }
 
     /// Checks a vault: sentences about what is wrong, and how many snapshots were looked at.
@@ -353,6 +281,16 @@ async fn blocking<T: Send + 'static>(
         // A panic in the library is an error of this one act.
         Err(error) => Err(VaultError::Engine { doing: "working", detail: error.to_string() }),
     }
+}
+
+/// Whether something is at a path below the folder, reached through no link.
+pub(crate) fn is_there(root: &Path, path: &[u8]) -> bool {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    // With these two a link at the end is opened itself, and not followed.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .is_ok_and(|root| openat2(root, path, flags, Mode::empty(), beneath).is_ok())
 }
 
 /// A live file's content, beneath the folder and through no link; `None` when it is not a

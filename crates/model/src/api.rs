@@ -236,13 +236,28 @@ pub struct ImageExportRequest {
 /// Which state of a folder: `latest`, an id or its first digits, or a time.
 pub type StateSelector = String;
 
-/// `GET /v1/history?folder=DIR&path=FILE` → `Vec<SnapshotView>`, newest first.
+/// `GET /v1/history?folder=DIR&path_b64=FILE&limit=N` → `HistoryView`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryQuery {
     /// A directory in the folder.
     pub folder: PathBuf,
-    /// Only snapshots in which this path (relative to the root) differs from the one before.
-    pub path: Option<PathBuf>,
+    /// Only snapshots in which this path (relative to the root, exact bytes) differs from the
+    /// one before.
+    pub path_b64: Option<String>,
+    /// Only so many, the newest ones.
+    pub limit: Option<usize>,
+}
+
+/// `GET /v1/show?folder=DIR&snapshot=STATE&path_b64=FILE` → the file's bytes;
+/// `GET /v1/entry?…` → [`crate::history::ShowView`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShowQuery {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Which state.
+    pub snapshot: StateSelector,
+    /// The path below the folder's root, exact bytes.
+    pub path_b64: String,
 }
 
 /// `POST /v1/diff` → `DiffView`
@@ -256,6 +271,9 @@ pub struct DiffRequest {
     pub to: Option<StateSelector>,
     /// Also the unified differences of text files.
     pub text: bool,
+    /// Only these paths and what lies below them, relative to the root; empty: everything.
+    #[serde(default)]
+    pub paths: Vec<BytePath>,
 }
 
 /// `POST /v1/restore` → stream of `Item<PlanView>`
@@ -269,6 +287,21 @@ pub struct RestoreRequest {
     pub to: Option<PathBuf>,
     /// Only these paths, relative to the folder's root; empty: everything.
     pub paths: Vec<BytePath>,
+    /// Only the plan.
+    pub dry_run: bool,
+}
+
+/// `POST /v1/undelete` → stream of `Item<PlanView>`: brings back a path that is gone, from
+/// the newest snapshot that has it. Replaces nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndeleteRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// The path, relative to the folder's root.
+    pub path: BytePath,
+    /// The snapshot that a plan named; `None`: the newest that has the path.
+    #[serde(default)]
+    pub snapshot: Option<StateSelector>,
     /// Only the plan.
     pub dry_run: bool,
 }

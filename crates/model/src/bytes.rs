@@ -72,8 +72,9 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let bidi = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || bidi {
+        let bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let line = matches!(c, '\u{2028}' | '\u{2029}');
+        if c.is_control() || bidi || line {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -106,6 +107,7 @@ mod tests {
     #[test]
     fn escapes_do_not_reach_the_terminal() {
         assert_eq!(visible("a\x1b[31mb\nc\u{202e}d"), "a\\u{1b}[31mb\\nc\\u{202e}d");
+        assert_eq!(visible("\u{61c}\u{2028}\u{9b}"), "\\u{61c}\\u{2028}\\u{9b}");
         assert_eq!(visible("grün ✓"), "grün ✓");
     }
 }

@@ -53,6 +53,146 @@ pub struct SnapshotView {
     pub bytes: u64,
 }
 
+/// What an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Link,
+    /// Named pipe.
+    Pipe,
+    /// Socket.
+    Socket,
+    /// Block or character device.
+    Device,
+}
+
+impl EntryKind {
+    /// The word shown in tables and JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Link => "link",
+            Self::Pipe => "pipe",
+            Self::Socket => "socket",
+            Self::Device => "device",
+        }
+    }
+}
+
+/// How many paths differ between two states; what `diff` lists, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Only in the later state.
+    pub added: u64,
+    /// Content or kind differs.
+    pub changed: u64,
+    /// Only in the earlier state.
+    pub deleted: u64,
+    /// Only mode, owner, times or attributes differ.
+    pub metadata: u64,
+}
+
+impl Tally {
+    /// Counts a difference.
+    #[must_use]
+    pub fn of<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Self {
+        let mut tally = Self::default();
+        for change in changes {
+            match change.change {
+                ChangeKind::Added => tally.added += 1,
+                ChangeKind::Modified | ChangeKind::TypeChanged => tally.changed += 1,
+                ChangeKind::Deleted => tally.deleted += 1,
+                ChangeKind::Metadata => tally.metadata += 1,
+            }
+        }
+        tally
+    }
+
+    /// Whether nothing differs.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.added + self.changed + self.deleted + self.metadata == 0
+    }
+}
+
+/// What happened to one path from a snapshot to the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathChange {
+    /// How it differs from the snapshot before.
+    pub change: ChangeKind,
+    /// What it is now, or was where it is deleted.
+    pub kind: EntryKind,
+    /// Bytes, for a file that is there.
+    pub size: Option<u64>,
+}
+
+/// One line of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The snapshot.
+    #[serde(flatten)]
+    pub snapshot: SnapshotView,
+    /// What differs from the snapshot before: in the folder, or below the path that was asked
+    /// for. `null` for the first snapshot, and where counting was put off because it would
+    /// take long; asking again counts on.
+    pub changes: Option<Tally>,
+    /// With a path: what happened to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathChange>,
+}
+
+/// The snapshots of a folder, or those in which a path changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HistoryView {
+    /// The newest first.
+    pub snapshots: Vec<HistoryEntry>,
+    /// Sentences about snapshots that cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
+}
+
+/// One entry of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Relative to the folder's root; empty for the folder itself.
+    #[serde(flatten)]
+    pub path: BytePath,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Bytes, for a file.
+    pub size: u64,
+    /// Permission bits, with set-uid, set-gid and sticky.
+    pub mode: u32,
+    /// Owner's number.
+    pub uid: u32,
+    /// Group's number.
+    pub gid: u32,
+    /// When it was modified last.
+    pub modified: Option<jiff::Timestamp>,
+    /// Where a link points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// A path of a snapshot, looked at: `GET /v1/entry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShowView {
+    /// The snapshot.
+    pub snapshot: SnapshotView,
+    /// The path.
+    pub entry: EntryView,
+    /// For a directory: what is in it, sorted by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<EntryView>>,
+}
+
 /// How one path differs between two states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -109,6 +249,10 @@ pub struct DiffView {
     /// Unified text differences, where they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<TextDiff>,
+    /// What the difference cannot tell, in sentences: unreadable entries, files not compared
+    /// as text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The textual difference of one file.
@@ -129,6 +273,9 @@ pub struct TextDiff {
 pub struct PlanView {
     /// The snapshot whose state is put back.
     pub snapshot: String,
+    /// When that snapshot was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_time: Option<jiff::Timestamp>,
     /// The directory that is written.
     pub target: String,
     /// Paths that are created.

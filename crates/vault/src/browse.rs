@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustic_core::TreeId;
@@ -110,40 +111,71 @@ pub(crate) fn node(engine: &Engine, repo: &Repo, snapshot: &Snapshot, path: &[u8
     Ok(node)
 }
 
-pub(crate) fn entry(engine: &Engine, id: SnapshotId, path: &[u8]) -> Result<Entry> {
-    let repo = engine.repo()?;
-    let snapshot = catalog::load(engine, &repo, id.0)?;
-    Ok(Entry::from_node(path.to_vec(), &node(engine, &repo, &snapshot, path)?))
+/// One snapshot, opened for several looks into it.
+#[derive(Debug)]
+pub struct View {
+    engine: Arc<Engine>,
+    repo: Arc<Repo>,
+    snapshot: Snapshot,
 }
 
-pub(crate) fn list_dir(engine: &Engine, id: SnapshotId, path: &[u8]) -> Result<Vec<Entry>> {
-    let repo = engine.repo()?;
-    let snapshot = catalog::load(engine, &repo, id.0)?;
-    let found = node(engine, &repo, &snapshot, path)?;
-    let tree = found.subtree.ok_or_else(|| VaultError::Path {
-        snapshot: id.short(),
-        path: String::from_utf8_lossy(path).into_owned(),
-        what: "is not a directory",
-    })?;
-    let nodes = engine.tree(&repo, tree)?;
-    Ok(nodes.iter().map(|n| Entry::from_node(crate::beneath::join(path, &n.name()), n)).collect())
-}
-
-pub(crate) fn read_file(
-    engine: &Engine,
-    id: SnapshotId,
-    path: &[u8],
-    to: &mut dyn Write,
-) -> Result<u64> {
-    let repo = engine.repo()?;
-    let snapshot = catalog::load(engine, &repo, id.0)?;
-    let found = node(engine, &repo, &snapshot, path)?;
-    if !found.is_file() {
-        return Err(VaultError::Path {
-            snapshot: id.short(),
-            path: String::from_utf8_lossy(path).into_owned(),
-            what: "is not a file",
-        });
+impl View {
+    pub(crate) fn open(engine: &Arc<Engine>, id: SnapshotId) -> Result<Self> {
+        let repo = engine.repo()?;
+        let snapshot = catalog::load(engine, &repo, id.0)?;
+        Ok(Self { engine: Arc::clone(engine), repo, snapshot })
     }
-    engine.copy_content(&repo, found.content.as_deref().unwrap_or_default(), &mut writing(to))
+
+    /// Which snapshot it is.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// One entry; `b""` is the folder itself.
+    ///
+    /// # Errors
+    /// When there is no such entry.
+    pub fn entry(&self, path: &[u8]) -> Result<Entry> {
+        Ok(Entry::from_node(path.to_vec(), &self.node(path)?))
+    }
+
+    /// Entries of a directory, sorted by name.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>> {
+        let tree =
+            self.node(path)?.subtree.ok_or_else(|| self.refuse(path, "is not a directory"))?;
+        let nodes = self.engine.tree(&self.repo, tree)?;
+        Ok(nodes
+            .iter()
+            .map(|n| Entry::from_node(crate::beneath::join(path, &n.name()), n))
+            .collect())
+    }
+
+    /// Writes a file's content to `to`, piece by piece, and gives its length.
+    ///
+    /// # Errors
+    /// When there is no such file, it is damaged, or `to` refuses.
+    pub fn read(&self, path: &[u8], to: &mut dyn Write) -> Result<u64> {
+        let found = self.node(path)?;
+        if !found.is_file() {
+            return Err(self.refuse(path, "is not a file"));
+        }
+        let content = found.content.as_deref().unwrap_or_default();
+        self.engine.copy_content(&self.repo, content, &mut writing(to))
+    }
+
+    fn node(&self, path: &[u8]) -> Result<Node> {
+        node(&self.engine, &self.repo, &self.snapshot, path)
+    }
+
+    fn refuse(&self, path: &[u8], what: &'static str) -> VaultError {
+        VaultError::Path {
+            snapshot: self.snapshot.id.short(),
+            path: String::from_utf8_lossy(path).into_owned(),
+            what,
+        }
+    }
 }

@@ -78,10 +78,16 @@ impl Difference {
         self.0 == 0
     }
 
-    fn set(&mut self, what: Self, differs: bool) {
+    pub(crate) fn set(&mut self, what: Self, differs: bool) {
         if differs {
             self.0 |= what.0;
         }
+    }
+
+    /// Whether the entry itself differs, not only what is said about it.
+    #[must_use]
+    pub fn is_content(self) -> bool {
+        self.has(Self(Self::KIND.0 | Self::CONTENT.0 | Self::TARGET.0))
     }
 
     /// Whether only a new version of the entry can settle it.
@@ -410,7 +416,7 @@ impl Comparing<'_> {
 }
 
 /// Compares what a user can see of two entries: not inodes, not change times.
-fn visible(a: &Node, b: &Node) -> Difference {
+pub(crate) fn visible(a: &Node, b: &Node) -> Difference {
     let mut differs = Difference::default();
     let (m, n) = (&a.meta, &b.meta);
     let same_kind = std::mem::discriminant(&a.node_type) == std::mem::discriminant(&b.node_type);

@@ -15,6 +15,7 @@ mod check;
 mod diff;
 mod engine;
 mod error;
+mod history;
 mod key;
 mod restore;
 mod scan;
@@ -25,7 +26,7 @@ mod storage;
 mod vault;
 mod watch;
 
-pub use browse::{Entry, EntryKind};
+pub use browse::{Entry, EntryKind, View};
 pub use catalog::{
     Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
     SnapshotKind, Snapshots,
@@ -33,6 +34,7 @@ pub use catalog::{
 pub use check::{CheckReport, Problem, Severity};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
+pub use history::{History, PathChange, PathState, Tally, Version};
 pub use key::VaultKey;
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,

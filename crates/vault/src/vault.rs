@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::browse::{self, Entry};
+use crate::browse::{Entry, View};
 use crate::catalog::{self, Snapshot, SnapshotId, Snapshots};
 use crate::check::{self, CheckReport};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
+use crate::history::{self, History, Tallies};
 use crate::key::VaultKey;
 use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
 use crate::snapshot::{self, SnapshotOutcome, SnapshotRequest};
@@ -26,6 +27,7 @@ use crate::watch::{Cancel, Progress, Watch};
 #[derive(Debug)]
 pub struct Vault {
     pub(crate) engine: Arc<Engine>,
+    tallies: Tallies,
 }
 
 impl Vault {
@@ -45,7 +47,7 @@ impl Vault {
         let engine = Engine::create(Arc::clone(&storage), key)?;
         storage.sync().at("sync", dir)?;
         drop(lock);
-        Ok(Self { engine: Arc::new(engine) })
+        Ok(Self { engine: Arc::new(engine), tallies: Tallies::default() })
     }
 
     /// Opens an existing vault.
@@ -54,7 +56,7 @@ impl Vault {
     /// [`VaultError::NotAVault`], [`VaultError::WrongKey`], [`VaultError::Damaged`].
     pub fn open(dir: &Path, key: &VaultKey) -> Result<Self> {
         let engine = Engine::open(Arc::new(Storage::new(dir)), key)?;
-        Ok(Self { engine: Arc::new(engine) })
+        Ok(Self { engine: Arc::new(engine), tallies: Tallies::default() })
     }
 
     /// Where the vault is; stock restic opens this directory.
@@ -107,12 +109,41 @@ impl Vault {
         catalog::load(&self.engine, &*self.engine.repo()?, id.0)
     }
 
+    /// The folder's snapshots, the newest first, each with what differs from the one
+    /// before; with a path only those in which it changed. At most `limit` of them.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn history(&self, path: &[u8], limit: usize) -> Result<History> {
+        history::history(&self.engine, &self.tallies, path, limit)
+    }
+
+    /// The newest of the acceptable snapshots that has all these paths.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn newest_with(
+        &self,
+        paths: &[Vec<u8>],
+        accept: impl Fn(&Snapshot) -> bool,
+    ) -> Result<Option<Snapshot>> {
+        history::newest_with(&self.engine, paths, accept)
+    }
+
+    /// Opens a snapshot to look into it.
+    ///
+    /// # Errors
+    /// When it does not exist or is damaged.
+    pub fn view(&self, snapshot: SnapshotId) -> Result<View> {
+        View::open(&self.engine, snapshot)
+    }
+
     /// Entries of a directory in a snapshot, sorted by name; `b""` is the folder itself.
     ///
     /// # Errors
     /// When there is no such directory.
     pub fn list_dir(&self, snapshot: SnapshotId, path: &[u8]) -> Result<Vec<Entry>> {
-        browse::list_dir(&self.engine, snapshot, path)
+        self.view(snapshot)?.list(path)
     }
 
     /// One entry of a snapshot.
@@ -120,7 +151,7 @@ impl Vault {
     /// # Errors
     /// When there is no such entry.
     pub fn node(&self, snapshot: SnapshotId, path: &[u8]) -> Result<Entry> {
-        browse::entry(&self.engine, snapshot, path)
+        self.view(snapshot)?.entry(path)
     }
 
     /// Writes a stored file's content to `to`, piece by piece, and gives its length.
@@ -128,7 +159,7 @@ impl Vault {
     /// # Errors
     /// When there is no such file, it is damaged, or `to` refuses.
     pub fn read_file(&self, snapshot: SnapshotId, path: &[u8], to: &mut dyn Write) -> Result<u64> {
-        browse::read_file(&self.engine, snapshot, path, to)
+        self.view(snapshot)?.read(path, to)
     }
 
     /// Compares two states; at most one of them may be the live folder. Entries are in

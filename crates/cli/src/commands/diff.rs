@@ -1,7 +1,9 @@
 //! `ringfence diff [FROM] [TO]`
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use ringfence_model::api::DiffRequest;
+use ringfence_model::api::{DiffRequest, StateSelector};
 use ringfence_model::history::DiffView;
 
 use super::DONE;
@@ -14,16 +16,19 @@ use crate::output::{diff, pager};
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "FROM and TO are `latest`, `now`, the first digits of a snapshot's id, `14:05`, `2026-11-23 14:05`,\n`10 minutes ago` or `before session ID`."
+    after_help = "FROM and TO are `latest`, `now`, the first digits of a snapshot's id, `14:05`, `yesterday 9:00`,\n`2026-11-23 14:05`, `10 minutes ago`, `2 days ago`, `before session ID` or `after session ID`."
 )]
 pub struct DiffArgs {
     /// The earlier state [default: before the last session]
     pub from: Option<String>,
     /// The later state [default: now]
     pub to: Option<String>,
-    /// Only the paths
+    /// Only the paths, with how many lines were added and removed
     #[arg(long)]
     pub stat: bool,
+    /// Only this path and what lies below it; may be repeated
+    #[arg(short, long, value_name = "PATH")]
+    pub path: Vec<PathBuf>,
     /// JSON.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -39,20 +44,19 @@ pub struct DiffArgs {
 pub async fn run(app: &App, args: &DiffArgs) -> Result<u8> {
     let from = match &args.from {
         None => None,
-        Some(text) => Some(app.state(text).await?.ok_or_else(|| {
+        Some(text) => Some(state(app, text).await?.ok_or_else(|| {
             usage("`now` cannot be the earlier state").hint("ringfence diff latest")
         })?),
     };
     let to = match &args.to {
         None => None,
-        Some(text) => app.state(text).await?,
+        Some(text) => state(app, text).await?,
     };
-    let request = DiffRequest {
-        folder: app.directory(args.folder.folder.as_deref())?,
-        from,
-        to,
-        text: !args.stat,
-    };
+    let given = args.folder.folder.as_deref();
+    let folder = app.folder_of(given, args.path.first().map(PathBuf::as_path)).await?;
+    let paths =
+        args.path.iter().map(|typed| app.relative(&folder, typed)).collect::<Result<_>>()?;
+    let request = DiffRequest { folder, from, to, text: true, paths };
     let view: DiffView = app.post(Route::new("/v1/diff"), &request).await?;
     if args.json.json {
         app.out.json_object(&view)?;
@@ -61,4 +65,15 @@ pub async fn run(app: &App, args: &DiffArgs) -> Result<u8> {
         pager::page(&app.out, app.surroundings.pager.as_deref(), &text)?;
     }
     Ok(DONE)
+}
+
+/// A state; where it is none, but a path, how to say that.
+async fn state(app: &App, text: &str) -> Result<Option<StateSelector>> {
+    app.state(text).await.map_err(|error| {
+        if app.surroundings.directory.join(text).exists() {
+            let path = app.out.error_style.argument(Path::new(text));
+            return error.hint(format!("of one path: ringfence diff --path {path}"));
+        }
+        error
+    })
 }

@@ -22,6 +22,7 @@ pub mod session;
 pub mod shell;
 pub mod show;
 pub mod status;
+pub mod undelete;
 pub mod undo;
 
 use crate::app::App;
@@ -52,6 +53,7 @@ pub async fn run(app: &App, command: Command) -> Result<u8> {
         Command::Diff(args) => diff::run(app, &args).await,
         Command::Show(args) => show::run(app, &args).await,
         Command::Restore(args) => restore::run(app, &args).await,
+        Command::Undelete(args) => undelete::run(app, &args).await,
         Command::Undo(args) => undo::run(app, &args).await,
         Command::Backup(command) => backup::run(app, command).await,
         Command::Image(command) => image::run(app, command).await,

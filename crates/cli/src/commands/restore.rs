@@ -17,8 +17,8 @@ use crate::output::plan;
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// Which state: `latest`, the first digits of a snapshot's id, `14:05`, `10 minutes ago`,
-    /// `before session ID` [default: the newest snapshot]
+    /// Which state: `latest`, the first digits of a snapshot's id, `14:05`, `yesterday 9:00`,
+    /// `10 minutes ago`, `before session ID` [default: the newest snapshot]
     #[arg(long, value_name = "SNAPSHOT|TIME")]
     pub at: Option<String>,
     /// Another directory instead of the folder itself; made if missing, must be empty
@@ -39,7 +39,6 @@ pub struct RestoreArgs {
 /// # Errors
 /// The daemon's, or refused where nobody can be asked.
 pub async fn run(app: &App, args: &RestoreArgs) -> Result<u8> {
-    let folder = app.directory(args.folder.folder.as_deref())?;
     let at = match &args.at {
         None => None,
         Some(text) => Some(app.state(text).await?.ok_or_else(|| {
@@ -47,11 +46,13 @@ pub async fn run(app: &App, args: &RestoreArgs) -> Result<u8> {
                 .hint("ringfence history")
         })?),
     };
+    let given = args.folder.folder.as_deref();
+    let mut folder = app.directory(given)?;
     let mut paths = Vec::new();
-    if !args.path.is_empty() {
-        let root = app.root(&folder).await?;
+    if let Some(first) = args.path.first() {
+        folder = app.folder_of(given, Some(first)).await?;
         for typed in &args.path {
-            let path = app.relative(&root, typed)?;
+            let path = app.relative(&folder, typed)?;
             // The root itself is the whole folder.
             if path.path.is_empty() {
                 paths.clear();
@@ -88,16 +89,17 @@ pub async fn show(
 ) -> Result<Option<PlanView>> {
     let plan: PlanView = app.stream(Route::new(route), request).await?;
     let ends_here = args.dry_run || plan.is_empty();
+    let render = |style| plan::render(&plan, app.out.verbose > 0, &app.surroundings.now, style);
     if args.json.json {
         if ends_here {
             app.out.json_object(&plan)?;
         }
     } else if args.dry_run {
-        app.out.print(&plan::render(&plan, app.out.verbose > 0, &app.out.style))?;
+        app.out.print(&render(&app.out.style))?;
     } else if plan.is_empty() || !args.yes {
-        app.out.say(&plan::render(&plan, app.out.verbose > 0, &app.out.error_style));
+        app.out.say(&render(&app.out.error_style));
     } else {
-        app.out.note(&plan::render(&plan, app.out.verbose > 0, &app.out.error_style));
+        app.out.note(&render(&app.out.error_style));
     }
     Ok((!ends_here).then_some(plan))
 }

@@ -15,7 +15,7 @@ use crate::error::Result;
     after_help = "A snapshot of the present state is taken first, so that an undo can be undone."
 )]
 pub struct UndoArgs {
-    /// The session [default: the last one that could write]
+    /// The session, or the beginning or end of its id [default: the last one that could write]
     pub session: Option<SessionId>,
     /// Take the whole opening snapshot, also where the host changed paths meanwhile
     #[arg(long)]
@@ -33,9 +33,13 @@ pub struct UndoArgs {
 /// # Errors
 /// The daemon's, or refused where nobody can be asked.
 pub async fn run(app: &App, args: &UndoArgs) -> Result<u8> {
+    let session = match &args.session {
+        Some(typed) => Some(app.session(typed).await?.id),
+        None => None,
+    };
     let request = UndoRequest {
         folder: app.directory(args.folder.folder.as_deref())?,
-        session: args.session.clone(),
+        session,
         all: args.all,
         dry_run: true,
     };

@@ -1,46 +1,74 @@
 //! A difference between two states, for eyes. Contents and names are hostile. Pure.
 
 use ringfence_model::bytes::visible;
-use ringfence_model::history::{Change, ChangeKind, DiffView};
+use ringfence_model::history::{Change, ChangeKind, DiffView, Tally, TextDiff};
 
 use super::style::{Paint, Style};
 use super::words;
 
-/// The paths with their letters, then the texts.
+/// The paths with their letters, then the texts; with `stat` only how many lines of each.
 #[must_use]
 pub fn render(diff: &DiffView, stat: bool, style: &Style) -> String {
-    if diff.changes.is_empty() {
-        return format!("nothing differs between {} and {}\n", state(&diff.from), state(&diff.to));
-    }
     let mut out = String::new();
-    if stat || diff.texts.is_empty() {
-        for change in &diff.changes {
-            out.push_str(&line(change, style));
-        }
-        out.push('\n');
-        out.push_str(&totals(diff));
-        return out;
+    if diff.changes.is_empty() {
+        out.push_str(&format!(
+            "nothing differs between {} and {}\n",
+            state(&diff.from),
+            state(&diff.to)
+        ));
     }
     let mut texts = diff.texts.iter().peekable();
     for change in &diff.changes {
-        out.push_str(&line(change, style));
-        if let Some(text) = texts.next_if(|text| text.path == change.path) {
-            match &text.note {
-                Some(note) => out.push_str(&format!("    ({})\n", visible(note))),
-                None => out.push_str(&unified(&text.unified, style)),
-            }
+        let text = texts.next_if(|text| text.path == change.path);
+        if stat {
+            out.push_str(&line(change, text, style));
+            continue;
+        }
+        out.push_str(&line(change, None, style));
+        if let Some(text) = text {
+            out.push_str(&body(text, style));
         }
     }
     // Texts of paths that are not in the list would be a fault of the daemon's; show them.
     for text in texts {
-        out.push_str(&format!("{}\n{}", visible(&text.path.path), unified(&text.unified, style)));
+        out.push_str(&format!("{}\n{}", visible(&text.path.path), body(text, style)));
     }
-    out.push('\n');
-    out.push_str(&totals(diff));
+    if !diff.changes.is_empty() {
+        out.push('\n');
+        out.push_str(&totals(diff));
+    }
+    for note in &diff.notes {
+        out.push_str(&format!("note: {}\n", visible(note)));
+    }
     out
 }
 
-fn line(change: &Change, style: &Style) -> String {
+fn body(text: &TextDiff, style: &Style) -> String {
+    match &text.note {
+        Some(note) => format!("    ({})\n", visible(note)),
+        None => unified(&text.unified, style),
+    }
+}
+
+/// ` +3 -1`, or why there are no lines to count.
+fn lines(text: &TextDiff, style: &Style) -> String {
+    if let Some(note) = &text.note {
+        return style.paint(Paint::Faint, &format!("  ({})", visible(note)));
+    }
+    // The two lines of the header are no lines of the file.
+    let count = |sign| text.unified.lines().skip(2).filter(|line| line.starts_with(sign)).count();
+    let (added, removed) = (count('+'), count('-'));
+    let mut out = String::from(" ");
+    for (sign, number, paint) in [('+', added, Paint::Good), ('-', removed, Paint::Bad)] {
+        if number > 0 {
+            out.push(' ');
+            out.push_str(&style.paint(paint, &format!("{sign}{}", words::number(number as u64))));
+        }
+    }
+    if out == " " { String::new() } else { out }
+}
+
+fn line(change: &Change, text: Option<&TextDiff>, style: &Style) -> String {
     let paint = match change.change {
         ChangeKind::Added => Paint::Good,
         ChangeKind::Deleted => Paint::Bad,
@@ -54,11 +82,14 @@ fn line(change: &Change, style: &Style) -> String {
         (Some(size), None) | (None, Some(size)) => format!("  {}", words::size(size)),
         _ => String::new(),
     };
+    // The folder itself has the empty path.
+    let path = if change.path.path.is_empty() { "." } else { &change.path.path };
     format!(
-        "{} {}{}\n",
+        "{} {}{}{}\n",
         style.paint(paint, &change.change.letter().to_string()),
-        visible(&change.path.path),
-        style.paint(Paint::Faint, &sizes)
+        visible(path),
+        style.paint(Paint::Faint, &sizes),
+        text.map(|text| lines(text, style)).unwrap_or_default()
     )
 }
 
@@ -84,15 +115,13 @@ fn unified(text: &str, style: &Style) -> String {
 }
 
 fn totals(diff: &DiffView) -> String {
-    let count = |kinds: &[ChangeKind]| {
-        diff.changes.iter().filter(|c| kinds.contains(&c.change)).count() as u64
-    };
+    let tally = Tally::of(&diff.changes);
     format!(
         "{} added, {} changed, {} deleted, {} with other mode or times ({} to {})\n",
-        words::number(count(&[ChangeKind::Added])),
-        words::number(count(&[ChangeKind::Modified, ChangeKind::TypeChanged])),
-        words::number(count(&[ChangeKind::Deleted])),
-        words::number(count(&[ChangeKind::Metadata])),
+        words::number(tally.added),
+        words::number(tally.changed),
+        words::number(tally.deleted),
+        words::number(tally.metadata),
         state(&diff.from),
         state(&diff.to)
     )
@@ -106,7 +135,6 @@ fn state(id: &str) -> String {
 mod tests {
     use super::*;
     use ringfence_model::bytes::BytePath;
-    use ringfence_model::history::TextDiff;
 
     fn sample() -> DiffView {
         let change = |path: &[u8], change, size_before, size_after| Change {
@@ -138,6 +166,7 @@ mod tests {
                     note: Some("binary".into()),
                 },
             ],
+            notes: vec!["1 entries cannot be read now: x\x1b[2J".into()],
         }
     }
 

@@ -1,43 +1,13 @@
-//! The smaller tables: history, images, recipes, profiles, findings. Pure.
+//! The smaller tables: images, recipes, profiles, findings. Pure.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use ringfence_model::api::{CheckView, Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
-use ringfence_model::history::SnapshotView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::style::{Paint, Style};
 use super::table::{maybe, painted, table, text};
 use super::words;
-
-/// Snapshots, newest first.
-#[must_use]
-pub fn history(
-    snapshots: &[SnapshotView],
-    now: Timestamp,
-    zone: &TimeZone,
-    style: &Style,
-) -> String {
-    let rows = snapshots
-        .iter()
-        .map(|snapshot| {
-            let local = snapshot.time.to_zoned(zone.clone());
-            vec![
-                text(words::short(&snapshot.id)),
-                text(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
-                painted(Paint::Faint, words::ago(snapshot.time, now)),
-                maybe(snapshot.kind.map(|kind| kind.word())),
-                maybe(snapshot.profile.as_ref()),
-                maybe(snapshot.session.as_ref()),
-                text(words::number(snapshot.files)),
-                text(words::size(snapshot.bytes)),
-            ]
-        })
-        .collect();
-    let header = ["SNAPSHOT", "TIME", "AGE", "WHY", "PROFILE", "SESSION", "FILES", "SIZE"];
-    table(style, &header, rows)
-}
 
 /// Images and recipe layers.
 #[must_use]
@@ -174,7 +144,6 @@ pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_model::history::SnapshotKind;
     use ringfence_model::name::{MachineName, ProfileName, RecipeName};
 
     fn now() -> Timestamp {
@@ -184,16 +153,6 @@ mod tests {
     #[test]
     fn tables() {
         let style = Style::plain();
-        let zone = TimeZone::get("Europe/Berlin").expect("a zone");
-        let snapshot = SnapshotView {
-            id: "0123456789abcdef".into(),
-            time: "2026-11-23T13:48:00Z".parse().expect("time"),
-            kind: Some(SnapshotKind::BeforeRestore),
-            session: Some("20261123-1\x1b[2J".into()),
-            profile: None,
-            files: 1204,
-            bytes: 5 << 20,
-        };
         let image = ImageView {
             hash: "fedcba9876543210".into(),
             description: "Debian 13".into(),
@@ -215,7 +174,6 @@ mod tests {
             built_in: false,
         };
         let all = [
-            history(&[snapshot], now(), &zone, &style),
             images(&[image], now(), &style),
             recipes(&[recipe], &style),
             profiles(&[profile], &style),

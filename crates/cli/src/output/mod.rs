@@ -2,6 +2,8 @@
 //! standard error. No colour, no spinner, no question where there is no terminal.
 
 pub mod diff;
+pub mod entries;
+pub mod history;
 pub mod lists;
 pub mod pager;
 pub mod plan;

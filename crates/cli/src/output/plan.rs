@@ -1,5 +1,6 @@
 //! What a restore or an undo will do, shown before it is done. Pure.
 
+use jiff::Zoned;
 use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::history::PlanView;
 
@@ -11,9 +12,16 @@ const SHOWN: usize = 5;
 
 /// The plan: counts first, then the first paths of each kind (all with `full`).
 #[must_use]
-pub fn render(plan: &PlanView, full: bool, style: &Style) -> String {
+pub fn render(plan: &PlanView, full: bool, now: &Zoned, style: &Style) -> String {
     let target = style.path(std::path::Path::new(&plan.target));
-    let mut out = format!("Putting {target} back to snapshot {}:\n", words::short(&plan.snapshot));
+    let mut out = format!("Putting {target} back to snapshot {}", words::short(&plan.snapshot));
+    if let Some(taken) = plan.snapshot_time {
+        let local = taken.to_zoned(now.time_zone().clone());
+        let form = if local.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+        let ago = words::ago(taken, now.timestamp());
+        out.push_str(&format!(" of {} ({ago})", local.strftime(form)));
+    }
+    out.push_str(":\n");
     if plan.is_empty() {
         out.push_str("  nothing differs\n");
     }
@@ -97,6 +105,7 @@ mod tests {
         };
         PlanView {
             snapshot: "0123456789abcdef".into(),
+            snapshot_time: Some("2026-11-23T13:05:00Z".parse().expect("time")),
             target: "/home/ann/code/shop".into(),
             create: paths(&["a", "b", "c", "d", "e", "f", "evil\x1b[2J"]),
             replace: paths(&["src/main.rs"]),
@@ -113,10 +122,11 @@ mod tests {
     #[test]
     fn a_plan_before_and_after() {
         let style = Style { home: Some("/home/ann".into()), ..Style::plain() };
-        insta::assert_snapshot!("plan_short", render(&sample(), false, &style));
-        assert!(render(&sample(), true, &style).contains("evil\\u{1b}[2J"));
+        let now = "2026-11-23T14:30:00[Europe/Berlin]".parse().expect("a time");
+        insta::assert_snapshot!("plan_short", render(&sample(), false, &now, &style));
+        assert!(render(&sample(), true, &now, &style).contains("evil\\u{1b}[2J"));
         insta::assert_snapshot!("plan_done", done(&sample(), &style));
         let nothing = PlanView { target: "/home/ann/code/shop".into(), ..PlanView::default() };
-        assert!(render(&nothing, false, &style).contains("nothing differs"));
+        assert!(render(&nothing, false, &now, &style).contains("nothing differs"));
     }
 }

@@ -55,6 +55,14 @@ pub fn size(bytes: u64) -> String {
     Size::bytes(bytes).to_string()
 }
 
+/// A sentence of the daemon's, safe for a terminal, with its first letter large.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    let text = ringfence_model::bytes::visible(text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// The first digits of a snapshot's or image's id: enough to type.
 #[must_use]
 pub fn short(id: &str) -> String {
@@ -78,5 +86,7 @@ mod tests {
             ["0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "1 h 5 min", "1 d", "2 d 4 h"]
         );
         assert_eq!(short("0123456789abcdef"), "01234567");
+        assert_eq!(sentence("it \x1b[2J"), "It \\u{1b}[2J");
+        assert_eq!(sentence(""), "");
     }
 }

@@ -71,6 +71,37 @@ fn a_dry_run_and_json_print_the_plan() {
     assert!(server.bodies("POST /v1/undo").iter().all(|body| body["dry_run"] == true));
 }
 
+fn session(id: &str) -> Value {
+    json!({ "id": id, "profile": "claude", "machine": "m", "folder": null, "folder_path": null,
+        "command": [], "state": "ended", "started": "2026-11-23T13:00:00Z", "ended": null,
+        "exit": null, "opening_snapshot": "abcd1234", "closing_snapshot": null })
+}
+
+#[test]
+fn an_undelete_is_planned_asked_and_done_from_the_snapshot_that_was_shown() {
+    let home = Home::new();
+    let root = home.path("work");
+    let server = home.serve(&[
+        ("POST /v1/undelete", answers(plan(true))),
+        (
+            "GET /v1/folders/lookup",
+            Reply::Json(
+                200,
+                json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" }),
+            ),
+        ),
+    ]);
+    let ran = home.run(&["undelete", "src/gone/deep"]).expect(4);
+    assert!(ran.stderr.contains("next: ringfence undelete --yes"), "{}", ran.stderr);
+    home.run(&["undelete", "src/gone/deep", "--yes"]).expect(0);
+    let bodies = server.bodies("POST /v1/undelete");
+    assert_eq!(bodies.len(), 3);
+    assert!(bodies.iter().all(|body| body["path"] == json!({ "path": "src/gone/deep" })));
+    assert_eq!((&bodies[1]["dry_run"], &bodies[1]["snapshot"]), (&json!(true), &Value::Null));
+    assert_eq!(bodies[2]["dry_run"], false);
+    assert_eq!(bodies[2]["snapshot"], "0123456789abcdef", "the snapshot that was shown");
+}
+
 #[test]
 fn paths_and_states_are_sent_as_the_api_wants_them() {
     let home = Home::new();
@@ -85,13 +116,8 @@ fn paths_and_states_are_sent_as_the_api_wants_them() {
             ),
         ),
         (
-            "GET /v1/sessions/s-1",
-            Reply::Json(
-                200,
-                json!({ "id": "s-1", "profile": "claude", "machine": "m", "folder": null, "folder_path": null,
-                    "command": [], "state": "ended", "started": "2026-11-23T13:00:00Z", "ended": null,
-                    "exit": null, "opening_snapshot": "abcd1234", "closing_snapshot": null }),
-            ),
+            "GET /v1/sessions",
+            Reply::Json(200, json!([session("s-1"), session("s-21"), session("t-21")])),
         ),
     ]);
     let at = "before session s-1";
@@ -99,6 +125,14 @@ fn paths_and_states_are_sent_as_the_api_wants_them() {
     let body = server.bodies("POST /v1/restore").remove(0);
     assert_eq!(body["at"], "abcd1234");
     assert_eq!(body["paths"], json!([{ "path": "src/gone.rs" }, { "path": "README" }]));
+    // The beginning or the end of a session's id is enough, as long as it means one.
+    let ran = home.run(&["restore", "--dry-run", "--at", "before session 21"]).expect(2);
+    assert!(ran.stderr.contains("session s-21 or session t-21"), "{}", ran.stderr);
+    home.run(&["restore", "--dry-run", "--at", "before session t"]).expect(0);
+    let ran = home.run(&["restore", "--dry-run", "--at", "after session t"]).expect(2);
+    assert!(ran.stderr.contains("no closing snapshot yet"), "{}", ran.stderr);
+    let ran = home.run(&["restore", "--dry-run", "--at", "before session x"]).expect(2);
+    assert!(ran.stderr.contains("no session `x`"), "{}", ran.stderr);
     let ran = home.run(&["restore", "--dry-run", "../outside"]).expect(2);
     assert!(ran.stderr.contains("lies outside of"), "{}", ran.stderr);
 }

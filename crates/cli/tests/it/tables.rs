@@ -41,7 +41,7 @@ fn lists_as_json_have_a_schema() {
         ("GET /v1/images", Reply::Json(200, json!([]))),
         ("GET /v1/recipes", Reply::Json(200, json!([]))),
         ("GET /v1/profiles", Reply::Json(200, json!([]))),
-        ("GET /v1/history", Reply::Json(200, json!([]))),
+        ("GET /v1/history", Reply::Json(200, json!({ "snapshots": [] }))),
         ("GET /v1/doctor", Reply::Json(200, json!([]))),
     ]);
     for (arguments, noun) in [
@@ -106,13 +106,49 @@ fn bytes_and_keys_come_alone_on_standard_output() {
     let server = home.serve(&[
         ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
         ("GET /v1/show", Reply::Chunks(vec![b"\x00\x1b[2J", b"\n\nend"], false)),
+        ("GET /v1/entry", Reply::Json(200, entry())),
         ("GET /v1/backup/key", Reply::Json(200, json!({ "key": "secret-key" }))),
     ]);
     let output = home.command(&["show", "latest", "src/a b"]).output().expect("it starts");
     assert_eq!(output.stdout, b"\x00\x1b[2J\n\nend");
     let asked = server.seen().pop().expect("a request");
-    assert!(asked.query.ends_with("&snapshot=latest&path_b64=c3JjL2EgYg%3D%3D"), "{asked:?}");
+    assert!(asked.query.ends_with("&snapshot=abcd1234&path_b64=c3JjL2EgYg%3D%3D"), "{asked:?}");
+    let looked = &server.seen()[1];
+    assert!(looked.query.ends_with("&snapshot=latest&path_b64=c3JjL2EgYg%3D%3D"), "{looked:?}");
+    let ran = home.run(&["show", "--json", "latest", "src/a b"]).expect(0);
+    let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((&value["schema"], &value["entry"]["size"]), (&json!(1), &json!(9)));
     assert_eq!(home.run(&["backup", "key"]).expect(0).stdout, "secret-key\n");
+}
+
+/// A file of a snapshot.
+pub(crate) fn entry() -> Value {
+    json!({
+        "snapshot": { "id": "abcd1234", "time": "2026-11-23T13:00:00Z", "kind": "manual", "session": null,
+            "profile": null, "files": 1, "bytes": 9 },
+        "entry": { "path": "src/a b", "kind": "file", "size": 9, "mode": 0o644, "uid": 1, "gid": 1,
+            "modified": "2026-11-23T13:00:00Z" },
+    })
+}
+
+#[test]
+fn a_history_asks_for_the_exact_bytes_and_hides_no_damage() {
+    let home = Home::new();
+    let root = home.path("work");
+    let lookup =
+        json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
+    let history = json!({
+        "snapshots": [], "damaged": ["snapshot 01 cannot be read: \u{1b}[2J"],
+    });
+    let server = home.serve(&[
+        ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
+        ("GET /v1/history", Reply::Json(200, history)),
+    ]);
+    let ran = home.run(&["history", "-n", "3", "src/gone\n"]).expect(0);
+    assert!(ran.stderr.contains("Snapshot 01 cannot be read: \\u{1b}[2J"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("No snapshot has ever had src/gone\\n."), "{}", ran.stderr);
+    let asked = server.seen().pop().expect("a request");
+    assert!(asked.query.ends_with("&path_b64=c3JjL2dvbmUK&limit=3"), "{asked:?}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Snapshots, differences, restores: what the vaults can tell and do.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,32 +8,22 @@ use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
     BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest, DiffRequest, HistoryQuery,
-    RestoreRequest, UndoRequest,
+    RestoreRequest, ShowQuery, UndeleteRequest, UndoRequest,
 };
-use ringfence_model::history::{DiffView, SnapshotView};
+use ringfence_model::history::{DiffView, HistoryView, ShowView};
 use ringfence_model::status::FolderStatus;
-use serde::Deserialize;
 
 use super::{Answer, App, Failure, stream_of};
 use crate::supervisor::Daemon;
-
-/// `GET /v1/show`: one file of one state.
-#[derive(Debug, Deserialize)]
-pub struct ShowQuery {
-    /// A directory in the folder.
-    pub folder: PathBuf,
-    /// Which state.
-    pub snapshot: String,
-    /// The path below the folder's root, exact bytes.
-    pub path_b64: String,
-}
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/v1/history", get(history))
         .route("/v1/diff", post(diff))
         .route("/v1/show", get(show))
+        .route("/v1/entry", get(entry))
         .route("/v1/restore", post(restore))
+        .route("/v1/undelete", post(undelete))
         .route("/v1/undo", post(undo))
         .route("/v1/backup/now", post(backup_now))
         .route("/v1/backup/check", post(check))
@@ -42,10 +31,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/set", post(set))
 }
 
-async fn history(
-    State(daemon): App,
-    Query(query): Query<HistoryQuery>,
-) -> Answer<Vec<SnapshotView>> {
+async fn history(State(daemon): App, Query(query): Query<HistoryQuery>) -> Answer<HistoryView> {
     Ok(Json(daemon.history(query).await?))
 }
 
@@ -60,8 +46,16 @@ async fn show(
     Ok(daemon.show(query).await?)
 }
 
+async fn entry(State(daemon): App, Query(query): Query<ShowQuery>) -> Answer<ShowView> {
+    Ok(Json(daemon.entry(query).await?))
+}
+
 async fn restore(State(daemon): App, Json(request): Json<RestoreRequest>) -> Response {
     stream_of(move |report| async move { daemon.restore(request, &report).await })
+}
+
+async fn undelete(State(daemon): App, Json(request): Json<UndeleteRequest>) -> Response {
+    stream_of(move |report| async move { daemon.undelete(request, &report).await })
 }
 
 async fn undo(State(daemon): App, Json(request): Json<UndoRequest>) -> Response {

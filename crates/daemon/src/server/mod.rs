@@ -9,8 +9,6 @@ mod images;
 mod machines;
 mod runs;
 
-pub use history::ShowQuery;
-
 use std::sync::Arc;
 
 use axum::Router;

@@ -8,6 +8,7 @@ mod backup;
 mod close;
 mod doctor;
 mod folders;
+mod history;
 mod host_runs;
 mod housekeeping;
 mod images;

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ringfence_model::api::{RestoreRequest, UndoRequest};
+use ringfence_model::api::{RestoreRequest, UndeleteRequest, UndoRequest};
+use ringfence_model::bytes::visible;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
 use ringfence_model::history::{PlanView, SnapshotKind};
@@ -13,7 +14,7 @@ use ringfence_model::status::ShareMode;
 
 use super::report::Report;
 use super::{Daemon, failed};
-use crate::vaults::Restoring;
+use crate::vaults::{self, Restoring};
 
 impl Daemon {
     /// Puts back a state of a folder, or of some of its paths, here or elsewhere.
@@ -26,24 +27,20 @@ impl Daemon {
         report: &Report,
     ) -> Result<PlanView, ApiError> {
         let folder = self.registered(&request.folder)?;
-        let mut paths = Vec::new();
-        for path in &request.paths {
-            let bytes = path
-                .to_bytes()
-                .ok_or_else(|| ApiError::new(ErrorKind::Usage, "a path is not valid base64"))?;
-            paths.push(bytes);
-        }
+        let paths = vaults::exact(&request.paths)?;
         let snapshot = match &request.at {
             Some(at) => self.vaults.find(&folder, at).await?,
             None => self.newest_with(&folder, &paths).await?,
         };
         let what = Restoring::State { snapshot: snapshot.id, paths };
-        match &request.to {
+        let mut plan = match &request.to {
             Some(target) => {
                 self.restore_elsewhere(&folder, what, target, request.dry_run, report).await
             }
             None => self.restore_here(&folder, what, request.dry_run, report).await,
-        }
+        }?;
+        plan.snapshot_time = Some(snapshot.time);
+        Ok(plan)
     }
 
     /// The newest state that has all these paths. A snapshot that was only taken to save what
@@ -53,15 +50,56 @@ impl Daemon {
         folder: &Folder,
         paths: &[Vec<u8>],
     ) -> Result<ringfence_vault::Snapshot, ApiError> {
-        let (snapshots, _) = self.vaults.snapshots(folder).await?;
-        for view in &snapshots {
-            if view.kind != Some(SnapshotKind::BeforeRestore)
-                && self.vaults.has(folder, &view.id, paths).await?
-            {
-                return self.vaults.find(folder, &view.id).await;
-            }
+        let meant = |snapshot: &ringfence_vault::Snapshot| {
+            use ringfence_vault::SnapshotKind::{BeforeRestore, BeforeUndo};
+            !matches!(snapshot.labels.kind, BeforeRestore | BeforeUndo)
+        };
+        match self.vaults.newest_with(folder, paths, meant).await? {
+            Some(snapshot) => Ok(snapshot),
+            None => self.vaults.find(folder, "latest").await,
         }
-        self.vaults.find(folder, "latest").await
+    }
+
+    /// Brings back a path that is gone, from the newest snapshot that has it.
+    ///
+    /// # Errors
+    /// When it is there, or no snapshot has it.
+    pub async fn undelete(
+        self: &Arc<Self>,
+        request: UndeleteRequest,
+        report: &Report,
+    ) -> Result<PlanView, ApiError> {
+        let folder = self.registered(&request.folder)?;
+        let paths = vaults::exact(std::slice::from_ref(&request.path))?;
+        let shown = visible(&request.path.path);
+        let path = paths.first().filter(|path| !path.is_empty()).ok_or_else(|| {
+            ApiError::new(ErrorKind::Usage, "the folder itself is there, so it is not undeleted")
+                .hint("put all of it back: ringfence restore --at latest")
+        })?;
+        if vaults::is_there(&folder.path, path) {
+            return Err(ApiError::new(
+                ErrorKind::Failed,
+                format!("`{shown}` is there, so nothing has to be undeleted"),
+            )
+            .hint(format!("its earlier versions: ringfence history {shown}"))
+            .hint(format!("go back to one: ringfence restore --at SNAPSHOT {shown}")));
+        }
+        // What a restore took away is in the snapshot before it: here every kind counts.
+        let snapshot = match &request.snapshot {
+            Some(snapshot) => Some(self.vaults.find(&folder, snapshot).await?),
+            None => self.vaults.newest_with(&folder, &paths, |_| true).await?,
+        };
+        let snapshot = snapshot.ok_or_else(|| {
+            ApiError::new(
+                ErrorKind::Vault,
+                format!("no snapshot of {} has `{shown}`", folder.path.display()),
+            )
+            .hint("which paths were there: ringfence diff SNAPSHOT --stat · ringfence show SNAPSHOT DIR")
+        })?;
+        let what = Restoring::State { snapshot: snapshot.id, paths };
+        let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
+        plan.snapshot_time = Some(snapshot.time);
+        Ok(plan)
     }
 
     /// Puts back what a session changed.
@@ -90,7 +128,8 @@ impl Daemon {
             )
             .hint("other states: ringfence history"));
         };
-        let opening = self.vaults.find(&folder, opening).await?.id;
+        let snapshot = self.vaults.find(&folder, opening).await?;
+        let opening = snapshot.id;
         let closing = match &session.closing_snapshot {
             Some(closing) => Some(self.vaults.find(&folder, closing).await?.id),
             None => None,
@@ -101,6 +140,7 @@ impl Daemon {
             None => Restoring::State { snapshot: opening, paths: Vec::new() },
         };
         let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
+        plan.snapshot_time = Some(snapshot.time);
         plan.notes.push(note_on_authorship(&session, closing.is_some()));
         Ok(plan)
     }

@@ -1,13 +1,12 @@
 //! From the vault's words to those of the API.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ringfence_model::history::{Change, ChangeKind, SnapshotKind, SnapshotView};
+use ringfence_model::history::{Change, ChangeKind, EntryKind, SnapshotKind, SnapshotView};
 use ringfence_vault::{
-    Change as VaultChange, Difference, EntryKind, Point, Progress, Snapshot, SnapshotId,
-    SnapshotKind as VaultKind, Step, Vault, VaultError,
+    Change as VaultChange, DiffEntry, Difference, Entry, EntryKind as VaultEntryKind, Progress,
+    Snapshot, SnapshotKind as VaultKind, Step, Vault, VaultError,
 };
 
 use super::byte_path;
@@ -48,49 +47,44 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
     }
 }
 
-/// What changed from a snapshot to another one, or to the live folder.
-pub(super) fn diff(
-    vault: &Vault,
-    from: SnapshotId,
-    to: Option<SnapshotId>,
-    root: &Path,
-) -> Result<Vec<Change>, VaultError> {
-    let to = to.map_or(Point::Folder(root), Point::Snapshot);
-    let diff = vault.diff(Point::Snapshot(from), to)?;
-    let is_file = |kind: EntryKind| kind == EntryKind::File;
-    let mut changes: Vec<Change> = diff
-        .entries
-        .iter()
-        .filter(|entry| !entry.is_directory_time())
-        .map(|entry| Change {
-            path: byte_path(&entry.path),
-            change: match entry.change {
-                VaultChange::Added => ChangeKind::Added,
-                VaultChange::Removed => ChangeKind::Deleted,
-                VaultChange::Modified(what) if what.has(Difference::KIND) => {
-                    ChangeKind::TypeChanged
-                }
-                VaultChange::Modified(what)
-                    if what.has(Difference::CONTENT) || what.has(Difference::TARGET) =>
-                {
-                    ChangeKind::Modified
-                }
-                VaultChange::Modified(_) => ChangeKind::Metadata,
-            },
-            size_before: entry
-                .before
-                .as_ref()
-                .filter(|entry| is_file(entry.kind))
-                .map(|entry| entry.size),
-            size_after: entry
-                .after
-                .as_ref()
-                .filter(|entry| is_file(entry.kind))
-                .map(|entry| entry.size),
-        })
-        .collect();
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(changes)
+/// How an entry that both states have differs.
+pub(super) fn modified(what: Difference) -> ChangeKind {
+    if what.has(Difference::KIND) {
+        ChangeKind::TypeChanged
+    } else if what.is_content() {
+        ChangeKind::Modified
+    } else {
+        ChangeKind::Metadata
+    }
+}
+
+/// What an entry is.
+pub(super) const fn kind(kind: VaultEntryKind) -> EntryKind {
+    match kind {
+        VaultEntryKind::File => EntryKind::File,
+        VaultEntryKind::Directory => EntryKind::Directory,
+        VaultEntryKind::Link => EntryKind::Link,
+        VaultEntryKind::Pipe => EntryKind::Pipe,
+        VaultEntryKind::Socket => EntryKind::Socket,
+        VaultEntryKind::Device => EntryKind::Device,
+    }
+}
+
+/// One entry that differs.
+pub(super) fn change(entry: &DiffEntry) -> Change {
+    let size = |entry: &Option<Entry>| {
+        entry.as_ref().filter(|entry| entry.kind == VaultEntryKind::File).map(|entry| entry.size)
+    };
+    Change {
+        path: byte_path(&entry.path),
+        change: match entry.change {
+            VaultChange::Added => ChangeKind::Added,
+            VaultChange::Removed => ChangeKind::Deleted,
+            VaultChange::Modified(what) => modified(what),
+        },
+        size_before: size(&entry.before),
+        size_after: size(&entry.after),
+    }
 }
 
 /// Tells what a long operation of a vault does, a few times a second at most.

@@ -175,6 +175,7 @@ fn view(plan: &RestorePlan) -> PlanView {
     }
     PlanView {
         snapshot: plan.snapshot.to_string(),
+        snapshot_time: None,
         target: plan.target.display().to_string(),
         create: paths(&plan.created),
         replace: paths(&plan.replaced),

@@ -1,10 +1,14 @@
 //! Snapshots, differences and restores through the daemon, with real vaults.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
-use ringfence_model::api::{DiffRequest, RestoreRequest, UndoRequest};
-use ringfence_model::bytes::BytePath;
-use ringfence_model::history::ChangeKind;
+use ringfence_model::api::{
+    DiffRequest, HistoryQuery, RestoreRequest, ShowQuery, UndeleteRequest, UndoRequest,
+};
+use ringfence_model::bytes::{BytePath, encode};
+use ringfence_model::error::ErrorKind;
+use ringfence_model::history::{ChangeKind, EntryKind, Tally};
 use ringfence_testkit::project::differences;
 use ringfenced::supervisor::report::Report;
 
@@ -36,6 +40,7 @@ async fn a_destroyed_folder_comes_back_identical_and_the_restore_can_be_taken_ba
         from: Some(first.id.clone()),
         to: None,
         text: true,
+        paths: Vec::new(),
     };
     let diff = lab.daemon.diff(diff).await.expect("diff");
     let of = |kind| diff.changes.iter().filter(|change| change.change == kind).count();
@@ -79,10 +84,9 @@ async fn single_paths_and_other_places() {
     assert!(fs::symlink_metadata(lab.project.join("link")).is_err());
 
     let elsewhere = lab.directory.path().join("elsewhere/deep");
-    let first = lab
-        .daemon
-        .history(ringfence_model::api::HistoryQuery { folder: lab.project.clone(), path: None });
-    let oldest = first.await.expect("history").last().expect("one").id.clone();
+    let query = HistoryQuery { folder: lab.project.clone(), path_b64: None, limit: None };
+    let history = lab.daemon.history(query).await.expect("history");
+    let oldest = history.snapshots.last().expect("one").snapshot.id.clone();
     let request = RestoreRequest { at: Some(oldest), to: Some(elsewhere.clone()), ..restore(&lab) };
     lab.daemon.restore(request.clone(), &Report::nobody()).await.expect("restored");
     assert_eq!(differences(&before, &elsewhere).expect("compared"), "");
@@ -110,4 +114,130 @@ async fn a_lost_key_is_an_error_and_changes_nothing() {
     let error = second.backup_now(&lab.project, &Report::nobody()).await.expect_err("no key");
     assert_eq!(error.kind, ringfence_model::error::ErrorKind::Vault);
     assert!(!key.exists(), "a new key was made for an old vault");
+}
+
+#[tokio::test]
+async fn a_history_tells_what_changed_also_of_a_path_that_is_no_text() {
+    let lab = Lab::new();
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let odd = lab.project.join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&odd, "longer now").expect("written");
+    fs::write(lab.project.join("new"), "n").expect("written");
+    lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("snapshot");
+    fs::remove_file(&odd).expect("removed");
+    lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("snapshot");
+    let query = |path: Option<&[u8]>| HistoryQuery {
+        folder: lab.project.clone(),
+        path_b64: path.map(encode),
+        limit: None,
+    };
+    let all = lab.daemon.history(query(None)).await.expect("history");
+    let changes: Vec<_> = all.snapshots.iter().map(|entry| entry.changes).collect();
+    let tally = |added, changed, deleted| Some(Tally { added, changed, deleted, metadata: 0 });
+    assert_eq!(changes, [tally(0, 0, 1), tally(1, 1, 0), None]);
+    let one = lab.daemon.history(query(Some(b"caf\xe9"))).await.expect("history");
+    let states: Vec<_> = one
+        .snapshots
+        .iter()
+        .map(|entry| entry.path.as_ref().map(|path| (path.change, path.size)).expect("a path"))
+        .collect();
+    let wanted = [
+        (ChangeKind::Deleted, None),
+        (ChangeKind::Modified, Some(10)),
+        (ChangeKind::Added, Some(9)),
+    ];
+    assert_eq!(states, wanted);
+}
+
+#[tokio::test]
+async fn what_was_deleted_comes_back_from_the_newest_snapshot_that_has_it() {
+    let lab = Lab::new();
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    fs::write(lab.project.join("src/main.rs"), "newer").expect("written");
+    lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("snapshot");
+    let before = lab.reference("before");
+    fs::remove_dir_all(lab.project.join("src")).expect("removed");
+    lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("snapshot");
+    let request = |path: &[u8], dry_run| UndeleteRequest {
+        folder: lab.project.clone(),
+        path: BytePath::from_bytes(path),
+        snapshot: None,
+        dry_run,
+    };
+    let nobody = Report::nobody();
+    let plan = lab.daemon.undelete(request(b"src", true), &nobody).await.expect("a plan");
+    assert_eq!((plan.create.len(), plan.replace.len(), plan.delete.len()), (2, 0, 0), "{plan:?}");
+    assert!(!lab.project.join("src").exists(), "a dry run touched something");
+    lab.daemon.undelete(request(b"src", false), &nobody).await.expect("brought back");
+    assert_eq!(differences(&before, &lab.project).expect("compared"), "");
+    // What is there is not touched, also when it is a link that leads nowhere.
+    for there in [&b"src"[..], b"src/main.rs", b"dangling"] {
+        let error = lab.daemon.undelete(request(there, false), &nobody).await.expect_err("there");
+        assert!(error.message.contains("is there"), "{error:?}");
+        assert!(!error.hints.is_empty());
+    }
+    let error = lab.daemon.undelete(request(b"never", false), &nobody).await.expect_err("never");
+    assert_eq!(error.kind, ErrorKind::Vault);
+    assert!(error.message.contains("no snapshot of"), "{error:?}");
+    // What only a restore took away is undeleted as well.
+    fs::write(lab.project.join("short-lived"), "s").expect("written");
+    lab.daemon.restore(restore(&lab), &nobody).await.expect("restored");
+    assert!(!lab.project.join("short-lived").exists());
+    lab.daemon.undelete(request(b"short-lived", false), &nobody).await.expect("brought back");
+    assert_eq!(fs::read(lab.project.join("short-lived")).expect("read"), b"s");
+}
+
+#[tokio::test]
+async fn entries_of_a_snapshot_are_looked_at_without_restoring_them() {
+    let lab = Lab::new();
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let look = |path: &[u8]| {
+        lab.daemon.entry(ShowQuery {
+            folder: lab.project.clone(),
+            snapshot: "latest".into(),
+            path_b64: encode(path),
+        })
+    };
+    let top = look(b"").await.expect("the folder");
+    let names = top.entries.expect("a directory");
+    let names: Vec<_> = names.iter().map(|entry| entry.path.to_bytes().expect("bytes")).collect();
+    assert!(names.contains(&b"caf\xe9".to_vec()), "{names:?}");
+    let link = look(b"dangling").await.expect("a link");
+    assert_eq!(
+        (link.entry.kind, link.entry.target.as_deref()),
+        (EntryKind::Link, Some("/nowhere"))
+    );
+    let file = look(b".env").await.expect("a file");
+    assert_eq!((file.entry.mode, file.entries), (0o600, None));
+    let error = look(b"src/missing").await.expect_err("missing");
+    assert!(error.hints.iter().any(|hint| hint.contains("ringfence history")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_difference_can_be_of_one_path_and_says_what_it_leaves_out() {
+    let lab = Lab::new();
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    fs::write(lab.project.join("src/main.rs"), "changed\n").expect("written");
+    fs::write(lab.project.join("srcs"), "not below src").expect("written");
+    fs::write(lab.project.join("blob"), b"\0\x01").expect("written");
+    let diff = |paths: &[&[u8]]| DiffRequest {
+        folder: lab.project.clone(),
+        from: Some("latest".into()),
+        to: None,
+        text: true,
+        paths: paths.iter().map(|path| BytePath::from_bytes(path)).collect(),
+    };
+    let one = lab.daemon.diff(diff(&[b"src"])).await.expect("diff");
+    let paths: Vec<_> = one.changes.iter().map(|change| change.path.path.as_str()).collect();
+    assert_eq!(paths, ["src/main.rs"]);
+    let all = lab.daemon.diff(diff(&[])).await.expect("diff");
+    assert_eq!(all.changes.len(), 3, "{all:?}");
+    let blob = all.texts.iter().find(|text| text.path.path == "blob").expect("named");
+    assert_eq!(blob.note.as_deref(), Some("binary"));
+    let new = all.texts.iter().find(|text| text.path.path == "srcs").expect("text");
+    assert!(new.unified.starts_with("--- /dev/null\n+++ b/srcs\n"), "{new:?}");
+    let error =
+        lab.daemon.diff(DiffRequest { from: Some("1999-01-01T00:00:00Z".into()), ..diff(&[]) });
+    let error = error.await.expect_err("too old");
+    assert!(error.message.contains("no snapshot is so old"), "{error:?}");
 }

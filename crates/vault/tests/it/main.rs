@@ -11,6 +11,7 @@
 
 mod basics;
 mod faults;
+mod history;
 mod hostile;
 mod lab;
 mod links;
