@@ -88,7 +88,7 @@ impl EntryKind {
 
 /// How many paths differ between two states; what `diff` lists, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tally {
+pub struct ChangeCounts {
     /// Only in the later state.
     pub added: u64,
     /// Content or kind differs.
@@ -99,20 +99,20 @@ pub struct Tally {
     pub metadata: u64,
 }
 
-impl Tally {
+impl ChangeCounts {
     /// Counts a difference.
     #[must_use]
     pub fn of<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Self {
-        let mut tally = Self::default();
+        let mut counts = Self::default();
         for change in changes {
             match change.change {
-                ChangeKind::Added => tally.added += 1,
-                ChangeKind::Modified | ChangeKind::TypeChanged => tally.changed += 1,
-                ChangeKind::Deleted => tally.deleted += 1,
-                ChangeKind::Metadata => tally.metadata += 1,
+                ChangeKind::Added => counts.added += 1,
+                ChangeKind::Modified | ChangeKind::TypeChanged => counts.changed += 1,
+                ChangeKind::Deleted => counts.deleted += 1,
+                ChangeKind::Metadata => counts.metadata += 1,
             }
         }
-        tally
+        counts
     }
 
     /// Whether nothing differs.
@@ -142,7 +142,7 @@ pub struct HistoryEntry {
     /// What differs from the snapshot before: in the folder, or below the path that was asked
     /// for. `null` for the first snapshot, and where counting was put off because it would
     /// take long; asking again counts on.
-    pub changes: Option<Tally>,
+    pub changes: Option<ChangeCounts>,
     /// With a path: what happened to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathChange>,

@@ -26,7 +26,7 @@ const MAX_KEPT: usize = 20_000;
 
 /// How many entries differ between two states; what a comparison lists, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ChangeCounts {
     /// Only in the later state.
     pub added: u64,
     /// Of another kind or content.
@@ -37,7 +37,7 @@ pub struct Tally {
     pub metadata: u64,
 }
 
-impl Tally {
+impl ChangeCounts {
     /// Whether nothing differs.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -75,7 +75,7 @@ pub struct Version {
     /// What differs from the snapshot before, in the folder or below the path. `None`
     /// for the first one, for a path that is no directory on both sides, and where
     /// counting was put off: what was counted is kept, so asking again counts on.
-    pub tally: Option<Tally>,
+    pub counts: Option<ChangeCounts>,
     /// With a path: what happened to it.
     pub path: Option<PathState>,
 }
@@ -91,26 +91,26 @@ pub struct History {
 
 /// Counts that were made, by the two directories compared.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies(Mutex<HashMap<(TreeId, TreeId), Tally>>);
+pub(crate) struct KeptCounts(Mutex<HashMap<(TreeId, TreeId), ChangeCounts>>);
 
-impl Tallies {
-    fn get(&self, pair: (TreeId, TreeId)) -> Option<Tally> {
+impl KeptCounts {
+    fn get(&self, pair: (TreeId, TreeId)) -> Option<ChangeCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&pair).copied()
     }
 
-    fn keep(&self, pair: (TreeId, TreeId), tally: Tally) {
+    fn keep(&self, pair: (TreeId, TreeId), counts: ChangeCounts) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }
-        kept.insert(pair, tally);
+        kept.insert(pair, counts);
     }
 }
 
 /// The history of the folder (`path` is empty), or of one path; at most `limit` snapshots.
 pub(crate) fn history(
     engine: &Engine,
-    kept: &Tallies,
+    kept: &KeptCounts,
     path: &[u8],
     limit: usize,
 ) -> Result<History> {
@@ -138,7 +138,7 @@ pub(crate) fn history(
             kind: EntryKind::of(&node),
             size: node.is_file().then_some(node.meta.size),
         });
-        versions.push(Version { snapshot: first.clone(), tally: None, path });
+        versions.push(Version { snapshot: first.clone(), counts: None, path });
     }
     Ok(History { versions, damaged: all.damaged })
 }
@@ -206,7 +206,7 @@ impl<'a> Way<'a> {
 struct Counter<'a> {
     engine: &'a Engine,
     repo: &'a Repo,
-    kept: &'a Tallies,
+    kept: &'a KeptCounts,
     /// Directories that may still be read.
     budget: usize,
 }
@@ -220,7 +220,7 @@ impl Counter<'_> {
         before: Option<&Node>,
         after: Option<&Node>,
     ) -> Result<Option<Version>> {
-        let version = |tally, path| Some(Version { snapshot: snapshot.clone(), tally, path });
+        let version = |counts, path| Some(Version { snapshot: snapshot.clone(), counts, path });
         let state = |node: &Node, change, there: bool| PathState {
             change,
             kind: EntryKind::of(node),
@@ -238,7 +238,7 @@ impl Counter<'_> {
         };
         let mut differs = diff::visible(before, after);
         let both = before.subtree.zip(after.subtree);
-        let tally = match both {
+        let counts = match both {
             Some(pair) => self.below(pair)?,
             None => None,
         };
@@ -251,28 +251,29 @@ impl Counter<'_> {
         if path.is_empty() {
             // The folder's own mode counts as one path, as it does in a comparison.
             let own = u64::from(!differs.is_empty());
-            let tally = tally.map(|t| Tally { metadata: t.metadata + own, ..t });
-            return Ok(version(tally, None));
+            let counts = counts.map(|t| ChangeCounts { metadata: t.metadata + own, ..t });
+            return Ok(version(counts, None));
         }
-        let same_inside = both.is_none_or(|(a, b)| a == b || tally.is_some_and(Tally::is_empty));
+        let same_inside =
+            both.is_none_or(|(a, b)| a == b || counts.is_some_and(ChangeCounts::is_empty));
         if differs.is_empty() && same_inside {
             return Ok(None);
         }
-        Ok(version(tally, Some(state(after, PathChange::Modified(differs), true))))
+        Ok(version(counts, Some(state(after, PathChange::Modified(differs), true))))
     }
 
     /// What differs in two directories; `None` once the budget is used up.
-    fn below(&mut self, pair: (TreeId, TreeId)) -> Result<Option<Tally>> {
+    fn below(&mut self, pair: (TreeId, TreeId)) -> Result<Option<ChangeCounts>> {
         if pair.0 == pair.1 {
-            return Ok(Some(Tally::default()));
+            return Ok(Some(ChangeCounts::default()));
         }
-        if let Some(tally) = self.kept.get(pair) {
-            return Ok(Some(tally));
+        if let Some(counts) = self.kept.get(pair) {
+            return Ok(Some(counts));
         }
         if self.budget == 0 {
             return Ok(None);
         }
-        let mut tally = Tally::default();
+        let mut counts = ChangeCounts::default();
         let mut waiting = vec![(Some(pair.0), Some(pair.1), 0)];
         while let Some((before, after, depth)) = waiting.pop() {
             let (a, b) = (self.list(before)?, self.list(after)?);
@@ -288,7 +289,7 @@ impl Counter<'_> {
                         std::cmp::Ordering::Equal => (a.next(), b.next()),
                     },
                 };
-                count(&mut tally, x.as_ref(), y.as_ref());
+                count(&mut counts, x.as_ref(), y.as_ref());
                 let below = |node: Option<&Node>| node.and_then(|node| node.subtree);
                 let (x, y) = (below(x.as_ref()), below(y.as_ref()));
                 if x != y && depth + 1 < MAX_DEPTH {
@@ -296,8 +297,8 @@ impl Counter<'_> {
                 }
             }
         }
-        self.kept.keep(pair, tally);
-        Ok(Some(tally))
+        self.kept.keep(pair, counts);
+        Ok(Some(counts))
     }
 
     fn list(&mut self, tree: Option<TreeId>) -> Result<Vec<Node>> {
@@ -307,17 +308,17 @@ impl Counter<'_> {
     }
 }
 
-fn count(tally: &mut Tally, before: Option<&Node>, after: Option<&Node>) {
+fn count(counts: &mut ChangeCounts, before: Option<&Node>, after: Option<&Node>) {
     match (before, after) {
         (None, None) => {}
-        (None, Some(_)) => tally.added += 1,
-        (Some(_), None) => tally.deleted += 1,
+        (None, Some(_)) => counts.added += 1,
+        (Some(_), None) => counts.deleted += 1,
         (Some(a), Some(b)) => {
             let differs = diff::visible(a, b);
             if differs.is_empty() || (a.is_dir() && b.is_dir() && differs == Difference::TIMES) {
                 return;
             }
-            if differs.is_content() { tally.changed += 1 } else { tally.metadata += 1 }
+            if differs.is_content() { counts.changed += 1 } else { counts.metadata += 1 }
         }
     }
 }

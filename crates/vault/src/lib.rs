@@ -34,7 +34,7 @@ pub use catalog::{
 pub use check::{CheckReport, Problem, Severity};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
-pub use history::{History, PathChange, PathState, Tally, Version};
+pub use history::{ChangeCounts, History, PathChange, PathState, Version};
 pub use key::VaultKey;
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,

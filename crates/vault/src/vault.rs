@@ -15,7 +15,7 @@ use crate::check::{self, CheckReport};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
-use crate::history::{self, History, Tallies};
+use crate::history::{self, History, KeptCounts};
 use crate::key::VaultKey;
 use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
 use crate::snapshot::{self, SnapshotOutcome, SnapshotRequest};
@@ -27,7 +27,7 @@ use crate::watch::{Cancel, Progress, Watch};
 #[derive(Debug)]
 pub struct Vault {
     pub(crate) engine: Arc<Engine>,
-    tallies: Tallies,
+    kept_counts: KeptCounts,
 }
 
 impl Vault {
@@ -47,7 +47,7 @@ impl Vault {
         let engine = Engine::create(Arc::clone(&storage), key)?;
         storage.sync().at("sync", dir)?;
         drop(lock);
-        Ok(Self { engine: Arc::new(engine), tallies: Tallies::default() })
+        Ok(Self { engine: Arc::new(engine), kept_counts: KeptCounts::default() })
     }
 
     /// Opens an existing vault.
@@ -56,7 +56,7 @@ impl Vault {
     /// [`VaultError::NotAVault`], [`VaultError::WrongKey`], [`VaultError::Damaged`].
     pub fn open(dir: &Path, key: &VaultKey) -> Result<Self> {
         let engine = Engine::open(Arc::new(Storage::new(dir)), key)?;
-        Ok(Self { engine: Arc::new(engine), tallies: Tallies::default() })
+        Ok(Self { engine: Arc::new(engine), kept_counts: KeptCounts::default() })
     }
 
     /// Where the vault is; stock restic opens this directory.
@@ -115,7 +115,7 @@ impl Vault {
     /// # Errors
     /// When the vault cannot be read.
     pub fn history(&self, path: &[u8], limit: usize) -> Result<History> {
-        history::history(&self.engine, &self.tallies, path, limit)
+        history::history(&self.engine, &self.kept_counts, path, limit)
     }
 
     /// The newest of the acceptable snapshots that has all these paths.

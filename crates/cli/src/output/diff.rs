@@ -1,7 +1,7 @@
 //! A difference between two states, for eyes. Contents and names are hostile. Pure.
 
 use ringfence_model::bytes::visible;
-use ringfence_model::history::{Change, ChangeKind, DiffView, Tally, TextDiff};
+use ringfence_model::history::{Change, ChangeCounts, ChangeKind, DiffView, TextDiff};
 
 use super::style::{Paint, Style};
 use super::words;
@@ -115,13 +115,13 @@ fn unified(text: &str, style: &Style) -> String {
 }
 
 fn totals(diff: &DiffView) -> String {
-    let tally = Tally::of(&diff.changes);
+    let counts = ChangeCounts::of(&diff.changes);
     format!(
         "{} added, {} changed, {} deleted, {} with other mode or times ({} to {})\n",
-        words::number(tally.added),
-        words::number(tally.changed),
-        words::number(tally.deleted),
-        words::number(tally.metadata),
+        words::number(counts.added),
+        words::number(counts.changed),
+        words::number(counts.deleted),
+        words::number(counts.metadata),
         state(&diff.from),
         state(&diff.to)
     )

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ringfence_model::history::{
-    ChangeKind, EntryKind, HistoryEntry, HistoryView, PathChange, SnapshotView, Tally,
+    ChangeCounts, ChangeKind, EntryKind, HistoryEntry, HistoryView, PathChange, SnapshotView,
 };
 
 use super::style::{Paint, Style};
@@ -68,7 +68,7 @@ fn what_happened(entry: &HistoryEntry, path: &PathChange) -> Entry {
         ChangeKind::Added => painted(Paint::Good, "added"),
         ChangeKind::Deleted => painted(Paint::Bad, "deleted"),
         ChangeKind::TypeChanged => painted(Paint::Weak, format!("now a {}", path.kind.word())),
-        ChangeKind::Metadata if entry.changes.is_none_or(Tally::is_empty) => {
+        ChangeKind::Metadata if entry.changes.is_none_or(ChangeCounts::is_empty) => {
             painted(Paint::Faint, "mode or times")
         }
         ChangeKind::Modified | ChangeKind::Metadata if path.kind == EntryKind::Directory => {
@@ -79,14 +79,14 @@ fn what_happened(entry: &HistoryEntry, path: &PathChange) -> Entry {
 }
 
 /// `+3 ~12 -1`: added, changed, deleted. Modes and times are told only where they are all.
-fn changes(tally: Option<Tally>, is_oldest: bool) -> Entry {
-    let Some(tally) = tally else {
+fn changes(counts: Option<ChangeCounts>, is_oldest: bool) -> Entry {
+    let Some(counts) = counts else {
         return painted(Paint::Faint, if is_oldest { "first" } else { "not counted yet" });
     };
-    if tally.is_empty() {
+    if counts.is_empty() {
         return painted(Paint::Faint, "nothing");
     }
-    let parts: Vec<String> = [('+', tally.added), ('~', tally.changed), ('-', tally.deleted)]
+    let parts: Vec<String> = [('+', counts.added), ('~', counts.changed), ('-', counts.deleted)]
         .into_iter()
         .filter(|(_, count)| *count > 0)
         .map(|(sign, count)| format!("{sign}{}", words::number(count)))
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use ringfence_model::history::SnapshotKind;
 
-    fn entry(id: &str, time: &str, changes: Option<Tally>) -> HistoryEntry {
+    fn entry(id: &str, time: &str, changes: Option<ChangeCounts>) -> HistoryEntry {
         HistoryEntry {
             snapshot: SnapshotView {
                 id: id.into(),
@@ -122,11 +122,11 @@ mod tests {
     fn of_a_folder_and_of_a_path() {
         let now: Timestamp = "2026-11-23T14:00:00Z".parse().expect("time");
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
-        let tally = Tally { added: 3, changed: 12, deleted: 1, metadata: 2 };
+        let counts = ChangeCounts { added: 3, changed: 12, deleted: 1, metadata: 2 };
         let view = HistoryView {
             snapshots: vec![
-                entry("0123456789abcdef", "2026-11-23T13:00:00Z", Some(tally)),
-                entry("1123456789abcdef", "2026-11-23T12:00:00Z", Some(Tally::default())),
+                entry("0123456789abcdef", "2026-11-23T13:00:00Z", Some(counts)),
+                entry("1123456789abcdef", "2026-11-23T12:00:00Z", Some(ChangeCounts::default())),
                 entry("2123456789abcdef", "2026-11-22T12:00:00Z", None),
                 entry("3123456789abcdef", "2026-11-21T12:00:00Z", None),
             ],

@@ -11,8 +11,8 @@ use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::history::{
-    Change, ChangeKind, DiffView, EntryView, HistoryEntry, HistoryView, PathChange, ShowView,
-    Tally, TextDiff,
+    Change, ChangeCounts, ChangeKind, DiffView, EntryView, HistoryEntry, HistoryView, PathChange,
+    ShowView, TextDiff,
 };
 use ringfence_vault::{
     Entry, PathChange as VaultPathChange, Point, Snapshot, SnapshotId, Vault, VaultError, Version,
@@ -168,11 +168,11 @@ fn missing(api: &ApiError, error: &VaultError) -> ApiError {
 fn version(version: &Version) -> HistoryEntry {
     HistoryEntry {
         snapshot: convert::snapshot(&version.snapshot),
-        changes: version.tally.map(|tally| Tally {
-            added: tally.added,
-            changed: tally.changed,
-            deleted: tally.deleted,
-            metadata: tally.metadata,
+        changes: version.counts.map(|counts| ChangeCounts {
+            added: counts.added,
+            changed: counts.changed,
+            deleted: counts.deleted,
+            metadata: counts.metadata,
         }),
         path: version.path.map(|state| PathChange {
             change: match state.change {

@@ -8,7 +8,7 @@ use ringfence_model::api::{
 };
 use ringfence_model::bytes::{BytePath, encode};
 use ringfence_model::error::ErrorKind;
-use ringfence_model::history::{ChangeKind, EntryKind, Tally};
+use ringfence_model::history::{ChangeCounts, ChangeKind, EntryKind};
 use ringfence_testkit::project::differences;
 use ringfenced::supervisor::report::Report;
 
@@ -133,8 +133,9 @@ async fn a_history_tells_what_changed_also_of_a_path_that_is_no_text() {
     };
     let all = lab.daemon.history(query(None)).await.expect("history");
     let changes: Vec<_> = all.snapshots.iter().map(|entry| entry.changes).collect();
-    let tally = |added, changed, deleted| Some(Tally { added, changed, deleted, metadata: 0 });
-    assert_eq!(changes, [tally(0, 0, 1), tally(1, 1, 0), None]);
+    let counts =
+        |added, changed, deleted| Some(ChangeCounts { added, changed, deleted, metadata: 0 });
+    assert_eq!(changes, [counts(0, 0, 1), counts(1, 1, 0), None]);
     let one = lab.daemon.history(query(Some(b"caf\xe9"))).await.expect("history");
     let states: Vec<_> = one
         .snapshots

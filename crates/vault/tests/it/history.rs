@@ -3,23 +3,23 @@
 use std::fs;
 
 use ringfence_vault::{
-    Change, Diff, EntryKind, PathChange, Point, SnapshotKind, SnapshotOutcome, Tally,
+    Change, ChangeCounts, Diff, EntryKind, PathChange, Point, SnapshotKind, SnapshotOutcome,
 };
 
 use crate::lab::Lab;
 
 /// What a comparison lists, counted.
-fn counted(diff: &Diff) -> Tally {
-    let mut tally = Tally::default();
+fn counted(diff: &Diff) -> ChangeCounts {
+    let mut counts = ChangeCounts::default();
     for entry in diff.entries.iter().filter(|entry| !entry.is_directory_time()) {
         match entry.change {
-            Change::Added => tally.added += 1,
-            Change::Removed => tally.deleted += 1,
-            Change::Modified(what) if what.is_content() => tally.changed += 1,
-            Change::Modified(_) => tally.metadata += 1,
+            Change::Added => counts.added += 1,
+            Change::Removed => counts.deleted += 1,
+            Change::Modified(what) if what.is_content() => counts.changed += 1,
+            Change::Modified(_) => counts.metadata += 1,
         }
     }
-    tally
+    counts
 }
 
 /// Six states in which a file and a directory come, change and go.
@@ -52,22 +52,22 @@ fn a_folders_history_counts_what_a_comparison_lists() {
     let states = states(&lab);
     let history = lab.vault.history(b"", 100).unwrap();
     assert_eq!(history.versions.len(), states.len());
-    assert_eq!(history.versions.last().unwrap().tally, None, "nothing before the first");
+    assert_eq!(history.versions.last().unwrap().counts, None, "nothing before the first");
     for (n, version) in history.versions.iter().rev().enumerate() {
         assert_eq!(version.snapshot.id, states[n].snapshot.id);
         assert_eq!(version.path, None);
         if n > 0 {
             let (from, to) = (states[n - 1].snapshot.id, states[n].snapshot.id);
             let diff = lab.vault.diff(Point::Snapshot(from), Point::Snapshot(to)).unwrap();
-            assert_eq!(version.tally, Some(counted(&diff)), "state {n}: {diff:#?}");
-            assert!(!version.tally.unwrap().is_empty());
+            assert_eq!(version.counts, Some(counted(&diff)), "state {n}: {diff:#?}");
+            assert!(!version.counts.unwrap().is_empty());
         }
     }
     // Asked again the counts are there already, and a limit keeps the newest.
     let again = lab.vault.history(b"", 2).unwrap();
     assert_eq!(again.versions.len(), 2);
     for (a, b) in again.versions.iter().zip(&history.versions) {
-        assert_eq!((a.snapshot.id, a.tally), (b.snapshot.id, b.tally));
+        assert_eq!((a.snapshot.id, a.counts), (b.snapshot.id, b.counts));
     }
 }
 
@@ -91,7 +91,7 @@ fn a_files_history_names_the_snapshots_in_which_it_changed() {
                         what.words().filter(|w| *w != "times").collect::<Vec<_>>().join("+")
                     }
                 };
-                (number.unwrap(), change, state.kind, state.size, version.tally)
+                (number.unwrap(), change, state.kind, state.size, version.counts)
             })
             .collect()
     };
@@ -106,14 +106,15 @@ fn a_files_history_names_the_snapshots_in_which_it_changed() {
             (5, text("removed"), file, None, None),
         ]
     );
-    let tally =
-        |added, changed, deleted, metadata| Some(Tally { added, changed, deleted, metadata });
+    let counts = |added, changed, deleted, metadata| {
+        Some(ChangeCounts { added, changed, deleted, metadata })
+    };
     assert_eq!(
         of(b"src"),
         [
             (1, text("added"), dir, None, None),
-            (3, text(""), dir, None, tally(1, 1, 1, 0)),
-            (4, text(""), dir, None, tally(0, 0, 0, 1)),
+            (3, text(""), dir, None, counts(1, 1, 1, 0)),
+            (4, text(""), dir, None, counts(0, 0, 0, 1)),
             (5, text("kind+mode"), file, Some(10), None),
         ]
     );
