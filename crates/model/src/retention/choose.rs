@@ -244,7 +244,7 @@ fn protected<'a>(
     }
     let newest = |ends: &BTreeSet<(u64, &str)>| ends.last().map(|(order, _)| *order);
     let ranks: BTreeSet<u64> = ends.values().filter_map(newest).collect();
-    let least = ranks.iter().rev().take(PROTECTED_SESSIONS).last().copied();
+    let least = ranks.iter().rev().take(PROTECTED_SESSIONS).next_back().copied();
     let mut protected = BTreeMap::new();
     for (session, ends) in &ends {
         if newest(ends) >= least && least.is_some() {
