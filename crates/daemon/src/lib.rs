@@ -109,6 +109,16 @@ pub fn gateway() -> ExitCode {
     }
 }
 
+/// Plans or carries out one restore.
+#[must_use]
+pub fn restore_process() -> ExitCode {
+    let _ = rustix::process::setsid();
+    match host::task::serve(vaults::restore) {
+        Ok(code) => code,
+        Err(error) => complain(&error),
+    }
+}
+
 /// Runs one session's ssh, terminal and record.
 #[must_use]
 pub fn session_process() -> ExitCode {

@@ -23,6 +23,9 @@ enum Role {
     /// One machine's network; reads its specification from standard input.
     #[command(hide = true)]
     Gateway,
+    /// Plans or carries out one restore; reads its specification from standard input.
+    #[command(hide = true)]
+    Restore,
     /// One session's ssh, terminal and record; reads its specification from standard input.
     #[command(hide = true)]
     Session,
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Role::Serve => ringfenced::serve(),
         Role::Share => ringfenced::share(),
         Role::Gateway => ringfenced::gateway(),
+        Role::Restore => ringfenced::restore_process(),
         Role::Session => ringfenced::session_process(),
     }
 }

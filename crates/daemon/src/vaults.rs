@@ -23,9 +23,11 @@ use crate::supervisor::report::Report;
 mod convert;
 mod history;
 mod restore;
+mod work;
 
 pub(crate) use history::{Comparison, decoded, exact};
 pub(crate) use restore::Restoring;
+pub(crate) use work::restore;
 
 /// Most unreadable files that one note names.
 const NAMED: usize = 5;

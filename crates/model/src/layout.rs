@@ -102,6 +102,12 @@ impl Layout {
         self.state.join("logs/daemon.log")
     }
 
+    /// The log of the processes that restore.
+    #[must_use]
+    pub fn restore_log(&self) -> PathBuf {
+        self.state.join("logs/restore.log")
+    }
+
     /// All vaults.
     #[must_use]
     pub fn vaults(&self) -> PathBuf {

@@ -215,20 +215,28 @@ pub(crate) fn side(engine: &Engine, repo: &Repo, point: Point<'_>) -> Result<Sid
 pub(crate) fn compare(
     engine: &Engine,
     repo: &Repo,
-    (before, after): (&Side, &Side),
+    sides: (&Side, &Side),
     watch: &Watch,
 ) -> Result<Diff> {
+    let mut entries = Vec::new();
+    let unreadable = each(engine, repo, sides, watch, &mut |entry| entries.push(entry))?;
+    Ok(Diff { entries, unreadable })
+}
+
+/// As [`compare`], but gives each entry to `to` as it is found, so that a large
+/// difference need not be in memory. Gives what could not be looked at.
+pub(crate) fn each(
+    engine: &Engine,
+    repo: &Repo,
+    (before, after): (&Side, &Side),
+    watch: &Watch,
+    to: &mut dyn FnMut(DiffEntry),
+) -> Result<Vec<Remark>> {
     if before.stat.is_some() && after.stat.is_some() {
         return Err(VaultError::Request("at least one side of a comparison must be a snapshot"));
     }
     let young = if before.stat.is_some() { after.young } else { before.young };
-    let mut walk = Comparing {
-        engine,
-        repo,
-        watch,
-        young,
-        diff: Diff { entries: Vec::new(), unreadable: Vec::new() },
-    };
+    let mut walk = Comparing { engine, repo, watch, young, to, unreadable: Vec::new() };
     let mut differs = visible(&before.root, &after.root);
     differs.set(Difference::LINKS, false);
     if !differs.is_empty() {
@@ -236,7 +244,7 @@ pub(crate) fn compare(
         walk.report(&[], Change::Modified(differs), (Some(&a), Some(&b)));
     }
     walk.directory(&[], (&before.place, &after.place), 0)?;
-    Ok(walk.diff)
+    Ok(walk.unreadable)
 }
 
 fn item(node: &Node, stat: Option<Stat>) -> Item {
@@ -248,7 +256,8 @@ struct Comparing<'a> {
     repo: &'a Repo,
     watch: &'a Watch,
     young: Option<Stamp>,
-    diff: Diff,
+    to: &'a mut dyn FnMut(DiffEntry),
+    unreadable: Vec<Remark>,
 }
 
 impl Comparing<'_> {
@@ -305,7 +314,7 @@ impl Comparing<'_> {
         if depth + 1 >= MAX_DEPTH {
             if !matches!((&sub_a, &sub_b), (Place::Nothing, Place::Nothing)) {
                 let error = io::Error::other("nested too deeply");
-                self.diff.unreadable.push(remark(&here, &error, false));
+                self.unreadable.push(remark(&here, &error, false));
             }
             return Ok(());
         }
@@ -321,7 +330,7 @@ impl Comparing<'_> {
             Place::Live(dir) => match dir.open_dir(&item.node.name()) {
                 Ok(sub) => Place::Live(Rc::new(sub)),
                 Err(e) => {
-                    self.diff.unreadable.push(remark(path, &e, false));
+                    self.unreadable.push(remark(path, &e, false));
                     Place::Nothing
                 }
             },
@@ -340,7 +349,7 @@ impl Comparing<'_> {
                     Ok(Some(names.iter().filter_map(|n| self.live(dir, path, n)).collect()))
                 }
                 Err(e) => {
-                    self.diff.unreadable.push(remark(path, &e, false));
+                    self.unreadable.push(remark(path, &e, false));
                     Ok(None)
                 }
             },
@@ -352,7 +361,7 @@ impl Comparing<'_> {
             Ok(stat) => stat,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
             Err(e) => {
-                self.diff.unreadable.push(remark(&join(path, name), &e, false));
+                self.unreadable.push(remark(&join(path, name), &e, false));
                 return None;
             }
         };
@@ -392,7 +401,7 @@ impl Comparing<'_> {
                 && match opened() {
                     Ok((mut file, _)) => Engine::content_is(self.repo, content, &mut file),
                     Err(e) => {
-                        self.diff.unreadable.push(remark(path, &e, false));
+                        self.unreadable.push(remark(path, &e, false));
                         false
                     }
                 };
@@ -404,7 +413,7 @@ impl Comparing<'_> {
 
     fn report(&mut self, path: &[u8], change: Change, (a, b): (Option<&Item>, Option<&Item>)) {
         let entry = |i: &Item| Entry::from_node(path.to_vec(), &i.node);
-        self.diff.entries.push(DiffEntry {
+        (self.to)(DiffEntry {
             path: EntryPath(path.to_vec()),
             change,
             before: a.map(entry),

@@ -49,5 +49,5 @@ pub use restore::{
     UndoRequest,
 };
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
-pub use vault::{Vault, opens_without_password, resume_restore};
+pub use vault::{Vault, check_staging, opens_without_password, resume_restore};
 pub use watch::{Cancel, Progress, Step};

@@ -26,6 +26,7 @@ use crate::watch::Watch;
 
 pub(crate) use place::{apply, resume};
 pub(crate) use plan::{plan_restore, plan_undo};
+pub(crate) use stage::check as check_staging;
 
 /// Which entries to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,10 @@ pub struct RestoreReport {
     pub metadata: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Entries that were looked at once more when all was done, and were as they were left.
+    pub verified: u64,
+    /// Entries that were not: somebody else has changed them since they were put in place.
+    pub disturbed: Vec<EntryPath>,
     /// Entries left as they are.
     pub kept_conflicts: Vec<Conflict>,
     /// What could not be set exactly (owners without privilege, …).

@@ -238,6 +238,14 @@ pub fn resume_restore(
     restore::resume(staging, &Watch { progress, cancel: Cancel::default() })
 }
 
+/// Whether a restore into `target` could be prepared in `staging`, which need not exist yet.
+///
+/// # Errors
+/// [`VaultError::Staging`] where entries could not be moved from one to the other.
+pub fn check_staging(staging: &Path, target: &Path) -> Result<()> {
+    restore::check_staging(staging, target)
+}
+
 /// Whether the vault in `dir` opens with an empty password. It never should: for the
 /// health check.
 ///

@@ -56,7 +56,6 @@ pub enum ChildError {
 ///
 /// # Errors
 /// When it does not start, reports an error, or is silent for `patience`.
-#[expect(clippy::disallowed_methods, reason = "the daemon's own binary; no outside program")]
 pub async fn start<S: Serialize, R: DeserializeOwned>(
     role: &'static str,
     spec: &S,
@@ -66,17 +65,7 @@ pub async fn start<S: Serialize, R: DeserializeOwned>(
     let spawn_error = |source| ChildError::Spawn { role, source };
     let log_path = log;
     let log: File = files::open_log(log_path, MAX_LOG).map_err(spawn_error)?;
-    let mut command = tokio::process::Command::new(facts::own_binary().map_err(spawn_error)?);
-    command
-        .arg(role)
-        .env_clear()
-        .env("LC_ALL", "C.UTF-8")
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log);
-    let mut child = command.spawn().map_err(spawn_error)?;
+    let mut child = command(role, log).and_then(|mut c| c.spawn()).map_err(spawn_error)?;
     let pid = child.id().and_then(ProcessId::of);
     let spec = serde_json::to_vec(spec).map_err(|error| spawn_error(io::Error::other(error)))?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -112,6 +101,22 @@ pub async fn start<S: Serialize, R: DeserializeOwned>(
             Err(error)
         }
     }
+}
+
+/// The daemon's own program in another role, with nothing of the daemon's environment.
+#[expect(clippy::disallowed_methods, reason = "the daemon's own binary; no outside program")]
+pub(super) fn command(role: &str, log: File) -> io::Result<tokio::process::Command> {
+    let mut command = tokio::process::Command::new(facts::own_binary()?);
+    command
+        .arg(role)
+        .env_clear()
+        .env("LC_ALL", "C.UTF-8")
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    Ok(command)
 }
 
 /// What is ready, or the reason that stands in `error`: a text, or an object with a `message`.

@@ -50,12 +50,24 @@ pub fn memory() -> Size {
     Size::bytes(facts.totalram.saturating_mul(u64::from(facts.mem_unit)))
 }
 
-/// The directory of the daemon's own binary, resolved.
+/// Name of the daemon's own program.
+const PROGRAM: &str = "ringfenced";
+
+/// The daemon's own program. Where the daemon is a part of another one (a test), or an update
+/// has replaced it while it runs, that is the one beside that, or in the directory above.
 ///
 /// # Errors
-/// When `/proc` is not mounted.
+/// When it is not found, or `/proc` is not mounted.
 pub fn own_binary() -> std::io::Result<PathBuf> {
-    std::env::current_exe()
+    let running = std::env::current_exe()?;
+    if running.file_name().is_some_and(|name| name == PROGRAM) {
+        return Ok(running);
+    }
+    let near = running.ancestors().skip(1).take(2).map(|directory| directory.join(PROGRAM));
+    near.into_iter().find(|program| program.is_file()).ok_or_else(|| {
+        let what = format!("there is no {PROGRAM} beside {}", running.display());
+        std::io::Error::new(std::io::ErrorKind::NotFound, what)
+    })
 }
 
 /// Files that the environment names as holding certificate authorities.

@@ -181,6 +181,7 @@ impl Daemon {
         report: &Report,
     ) -> Result<PlanView, ApiError> {
         self.same_directory(folder)?;
+        self.vaults.can_stage(folder, &folder.path)?;
         if dry_run {
             let _turn = self.vaults.turn(&folder.id).await;
             report.progress("comparing", None);
@@ -204,6 +205,7 @@ impl Daemon {
         report: &Report,
     ) -> Result<PlanView, ApiError> {
         let _turn = self.vaults.turn(&folder.id).await;
+        self.finish_begun(folder, &folder.path, report).await?;
         let kind = SnapshotKind::BeforeRestore;
         let before = self.vaults.snapshot_in_turn(folder, kind, None, report).await.map_err(
             |mut error| {
@@ -250,11 +252,26 @@ impl Daemon {
         if dry_run {
             return self.vaults.plan(folder, &what, &target).await;
         }
+        self.vaults.can_stage(folder, &target)?;
         let _turn = self.vaults.turn(&folder.id).await;
+        self.finish_begun(folder, &target, report).await?;
         report.progress("restoring", None);
         let mut plan = self.vaults.apply(folder, &what, &target, None, report).await?;
         plan.applied = true;
         Ok(plan)
+    }
+
+    /// Completes an earlier restore that was cut short, before another one begins.
+    async fn finish_begun(
+        &self,
+        folder: &Folder,
+        target: &Path,
+        report: &Report,
+    ) -> Result<(), ApiError> {
+        if self.vaults.finish(folder, target).await? {
+            report.note("an earlier restore had been interrupted; it was completed first");
+        }
+        Ok(())
     }
 
     /// Completes restores that a crash interrupted.
@@ -267,7 +284,8 @@ impl Daemon {
             }
         };
         for folder in folders {
-            match self.vaults.resume(&folder).await {
+            let _turn = self.vaults.turn(&folder.id).await;
+            match self.vaults.finish(&folder, &folder.path).await {
                 Ok(false) => {}
                 Ok(true) => {
                     tracing::warn!(folder = %folder.path.display(), "completed an interrupted restore")

@@ -1,21 +1,24 @@
-//! Plans and restores, in the words of the API.
+//! Plans and restores, in the words of the API. The work is done by a process of its own.
 
 use std::path::{Path, PathBuf};
 
 use ringfence_model::bytes::BytePath;
-use ringfence_model::error::ApiError;
+use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
 use ringfence_model::history::PlanView;
 use ringfence_vault::{
-    Cancel, ConflictWhy, Entry, Guard, RestorePlan, RestoreRequest, Selection, SnapshotId,
-    UndoRequest, Vault, VaultError,
+    ConflictWhy, Entry, Guard, RestorePlan, RestoreRequest, Selection, SnapshotId, UndoRequest,
+    Vault, VaultError,
 };
+use serde::{Deserialize, Serialize};
 
-use super::{Vaults, blocking, byte_path, convert, vault_error};
+use super::work::{self, Act, Outcome, Place, Said};
+use super::{Vaults, byte_path, vault_error};
+use crate::host::task::{self, TaskError};
 use crate::supervisor::report::Report;
 
 /// What is put back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Restoring {
     /// A state: all of it, or these paths and what lies below them.
     State {
@@ -46,7 +49,12 @@ impl Restoring {
         Ok(())
     }
 
-    fn plan(&self, vault: &Vault, target: &Path, guard: Guard) -> Result<RestorePlan, VaultError> {
+    pub(super) fn plan(
+        &self,
+        vault: &Vault,
+        target: &Path,
+        guard: Guard,
+    ) -> Result<RestorePlan, VaultError> {
         self.missing(vault)?;
         match self {
             Self::State { snapshot, paths } => vault.plan_restore(&RestoreRequest {
@@ -79,10 +87,10 @@ impl Vaults {
         what: &Restoring,
         target: &Path,
     ) -> Result<PlanView, ApiError> {
-        let vault = self.vault(folder).await?;
-        let (what, target) = (what.clone(), target.to_owned());
-        let plan = blocking(move || what.plan(&vault, &target, Guard::Promised)).await;
-        plan.map(|plan| view(&plan)).map_err(|error| vault_error(&error))
+        let vault = self.place(folder).await?;
+        let act = Act::Plan { vault, what: what.clone(), target: target.to_owned() };
+        let heard = self.work(&act, &Report::nobody()).await?;
+        heard.planned.ok_or_else(nothing_said)
     }
 
     /// What a restore into a directory that does not exist yet would do: make everything.
@@ -93,11 +101,7 @@ impl Vaults {
         target: &Path,
     ) -> Result<PlanView, ApiError> {
         let scratch = tempfile::tempdir().map_err(|error| {
-            ApiError::from_source(
-                ringfence_model::error::ErrorKind::Failed,
-                "no scratch directory",
-                &error,
-            )
+            ApiError::from_source(ErrorKind::Failed, "no scratch directory", &error)
         })?;
         let mut plan = self.plan(folder, what, scratch.path()).await?;
         plan.target = target.display().to_string();
@@ -114,38 +118,95 @@ impl Vaults {
         before: Option<&str>,
         report: &Report,
     ) -> Result<PlanView, ApiError> {
-        let vault = self.vault(folder).await?;
-        let guard = match before {
-            Some(before) => Guard::Snapshot(self.find(folder, before).await?.id),
-            None => Guard::Nothing,
+        let before = match before {
+            Some(before) => Some(self.find(folder, before).await?.id),
+            None => None,
         };
         let staging = self.staging(folder, target);
-        let progress = convert::progress(report, "putting back".into());
-        let (what, target) = (what.clone(), target.to_owned());
-        let outcome = blocking(move || {
-            let plan = what.plan(&vault, &target, guard)?;
-            let mut shown = view(&plan);
-            let report = vault.apply(&plan, &staging, Some(progress), Cancel::default())?;
-            shown.conflicts =
-                report.kept_conflicts.iter().map(|kept| byte_path(&kept.path)).collect();
-            shown.notes.extend(kept_notes(report.kept_conflicts.iter().map(|kept| kept.why)));
-            shown.notes.extend(report.imperfect.iter().take(10).map(|remark| {
-                format!("{}: {}", ringfence_model::bytes::visible(&remark.path.lossy()), remark.why)
-            }));
-            Ok(shown)
-        });
-        outcome.await.map_err(|error| vault_error(&error))
+        let act = Act::Apply {
+            vault: self.place(folder).await?,
+            what: what.clone(),
+            target: target.to_owned(),
+            before,
+            staging: staging.clone(),
+        };
+        let mut heard = Heard::default();
+        let ended = self.listen(&act, &mut heard, report).await;
+        if let Some(error) = heard.failed {
+            return Err(error);
+        }
+        let mut plan = heard.planned.unwrap_or_default();
+        match (ended, heard.done) {
+            (Ok(()), Some(done)) => {
+                plan.conflicts = done.conflicts;
+                plan.notes.extend(done.notes);
+                Ok(plan)
+            }
+            (Ok(()), None) => Err(nothing_said()),
+            // It was killed, or the library panicked: either nothing has happened yet, or its
+            // log is there and it is finished from that.
+            (Err(error), _) => {
+                tracing::error!(%error, folder = %folder.path.display(), "a restore was cut short");
+                if self.resume(&staging).await? {
+                    plan.notes.push(format!("{error}; it was completed from its log"));
+                    return Ok(plan);
+                }
+                Err(cut_short(&error).hint("nothing was changed; try again"))
+            }
+        }
     }
 
-    /// Completes a restore that a crash interrupted; false when there was none.
-    pub(crate) async fn resume(&self, folder: &Folder) -> Result<bool, ApiError> {
-        let staging = self.staging(folder, &folder.path);
-        if !staging.exists() {
+    /// Refuses a restore into a directory that has no place for its preparation.
+    pub(crate) fn can_stage(&self, folder: &Folder, target: &Path) -> Result<(), ApiError> {
+        let staging = self.staging(folder, target);
+        ringfence_vault::check_staging(&staging, target).map_err(|error| vault_error(&error))
+    }
+
+    /// Completes a restore into a directory that a crash interrupted; false when there was
+    /// none. The caller holds the turn.
+    pub(crate) async fn finish(&self, folder: &Folder, target: &Path) -> Result<bool, ApiError> {
+        self.resume(&self.staging(folder, target)).await
+    }
+
+    async fn resume(&self, staging: &Path) -> Result<bool, ApiError> {
+        if !work::is_begun(staging) {
             return Ok(false);
         }
-        let _turn = self.turn(&folder.id).await;
-        let outcome = blocking(move || ringfence_vault::resume_restore(&staging, None));
-        outcome.await.map(|report| report.is_some()).map_err(|error| vault_error(&error))
+        let act = Act::Resume { staging: staging.to_owned() };
+        self.work(&act, &Report::nobody()).await?.resumed.ok_or_else(nothing_said)
+    }
+
+    /// The vault as another process finds it; made if it is missing.
+    async fn place(&self, folder: &Folder) -> Result<Place, ApiError> {
+        self.vault(folder).await?;
+        Ok(Place {
+            directory: self.layout.vault(&folder.id),
+            key_file: self.layout.vault_key(&folder.id),
+        })
+    }
+
+    /// Has the restore process do something, to its end.
+    async fn work(&self, act: &Act, report: &Report) -> Result<Heard, ApiError> {
+        let mut heard = Heard::default();
+        let ended = self.listen(act, &mut heard, report).await;
+        match (heard.failed.take(), ended) {
+            (Some(error), _) => Err(error),
+            (None, Err(error)) => Err(cut_short(&error)),
+            (None, Ok(())) => Ok(heard),
+        }
+    }
+
+    async fn listen(&self, act: &Act, heard: &mut Heard, report: &Report) -> Result<(), TaskError> {
+        let log = self.layout.restore_log();
+        task::run("restore", act, &log, |said| match said {
+            Said::Progress(progress) => report.progress(progress.what, progress.fraction),
+            Said::Note(note) => report.note(note),
+            Said::Planned(plan) => heard.planned = Some(plan),
+            Said::Done(done) => heard.done = Some(done),
+            Said::Resumed(resumed) => heard.resumed = Some(resumed),
+            Said::Failed(error) => heard.failed = Some(error),
+        })
+        .await
     }
 
     /// Where a restore prepares its entries: in the state directory where that is the
@@ -162,7 +223,29 @@ impl Vaults {
     }
 }
 
-fn view(plan: &RestorePlan) -> PlanView {
+/// What a restore process has said.
+#[derive(Default)]
+struct Heard {
+    planned: Option<PlanView>,
+    done: Option<Outcome>,
+    resumed: Option<bool>,
+    failed: Option<ApiError>,
+}
+
+fn cut_short(error: &TaskError) -> ApiError {
+    let mut api = ApiError::new(ErrorKind::Vault, error.to_string());
+    if let Some(source) = std::error::Error::source(error) {
+        api.causes.push(source.to_string());
+    }
+    api.hint("ringfence daemon logs")
+}
+
+fn nothing_said() -> ApiError {
+    ApiError::new(ErrorKind::Vault, "the restore process ended without a word")
+        .hint("ringfence daemon logs")
+}
+
+pub(super) fn view(plan: &RestorePlan) -> PlanView {
     let paths = |entries: &[Entry]| -> Vec<BytePath> {
         entries.iter().map(|entry| byte_path(&entry.path)).collect()
     };
@@ -190,7 +273,7 @@ fn view(plan: &RestorePlan) -> PlanView {
 }
 
 /// One sentence for each reason for which entries are left alone.
-fn kept_notes(reasons: impl Iterator<Item = ConflictWhy>) -> Vec<String> {
+pub(super) fn kept_notes(reasons: impl Iterator<Item = ConflictWhy>) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
     for reason in reasons {
         let note = match reason {

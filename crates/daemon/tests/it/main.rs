@@ -3,6 +3,8 @@
 
 mod folders;
 mod history;
+#[expect(clippy::disallowed_methods, reason = "file systems are mounted by `mount`")]
+mod restores;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -89,30 +89,45 @@ impl Writer {
     }
 }
 
-/// Reads a log, if there is one.
-pub(crate) fn read(staging: &Path) -> Result<Option<(Header, Vec<LogStep>)>> {
+/// A log that is being read, step by step.
+pub(crate) struct Reader {
+    staging: PathBuf,
+    lines: io::Split<BufReader<File>>,
+}
+
+/// Opens the log of a staging directory, if there is one.
+pub(crate) fn read(staging: &Path) -> Result<Option<(Header, Reader)>> {
     let path = path(staging);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("open", &path),
     };
-    let broken = |what: &str| VaultError::Staging { path: staging.into(), what: what.into() };
     let mut lines = BufReader::new(file).split(b'\n');
-    let first = lines.next().ok_or_else(|| broken("its redo log is empty"))?.at("read", &path)?;
-    let header: Header =
-        serde_json::from_slice(&first).map_err(|_| broken("its redo log is unreadable"))?;
+    let first =
+        lines.next().ok_or_else(|| broken(staging, "its redo log is empty"))?.at("read", &path)?;
+    let header: Header = serde_json::from_slice(&first)
+        .map_err(|_| broken(staging, "its redo log is unreadable"))?;
     if header.schema != 1 {
-        return Err(broken("its redo log was written by a newer version"));
+        return Err(broken(staging, "its redo log was written by a newer version"));
     }
-    let mut steps = Vec::new();
-    for line in lines {
-        let line = line.at("read", &path)?;
-        let step =
-            serde_json::from_slice(&line).map_err(|_| broken("its redo log is unreadable"))?;
-        steps.push(step);
+    Ok(Some((header, Reader { staging: staging.into(), lines })))
+}
+
+impl Iterator for Reader {
+    type Item = Result<LogStep>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.lines.next()?.at("read the redo log in", &self.staging);
+        Some(line.and_then(|line| {
+            serde_json::from_slice(&line)
+                .map_err(|_| broken(&self.staging, "its redo log is unreadable"))
+        }))
     }
-    Ok(Some((header, steps)))
+}
+
+fn broken(staging: &Path, what: &str) -> VaultError {
+    VaultError::Staging { path: staging.into(), what: what.into() }
 }
 
 /// Ends a restore: from here on there is nothing to resume.

@@ -32,30 +32,42 @@ pub(crate) fn apply(
     if plan.promised {
         return Err(VaultError::Request("a plan without a guarding snapshot is for showing only"));
     }
-    stage::prepare(staging, &plan.target)?;
+    let _alone = stage::prepare(staging, &plan.target)?;
     if let Err(error) = stage::stage(engine, plan, staging, watch) {
         // Nothing has happened to the folder: leave nothing behind either.
         let _ = stage::wipe(staging);
         return Err(error);
     }
-    let report = resume(staging, watch)?.unwrap_or_default();
+    let report = carry_out(staging, watch)?.unwrap_or_default();
     Ok(RestoreReport { bytes: plan.bytes, ..report })
 }
 
 /// Finishes a restore that has a log; `None` if there is none.
 pub(crate) fn resume(staging: &Path, watch: Follow<'_>) -> Result<Option<RestoreReport>> {
+    if !staging.exists() {
+        return Ok(None);
+    }
+    let _alone = stage::alone(staging)?;
+    carry_out(staging, watch)
+}
+
+/// The steps one after the other, then a look at what came of them. The log is read
+/// anew for each, so that its length costs no memory.
+fn carry_out(staging: &Path, watch: Follow<'_>) -> Result<Option<RestoreReport>> {
     let Some((header, steps)) = log::read(staging)? else {
-        if staging.exists() {
-            stage::wipe(staging)?;
-        }
+        stage::wipe(staging)?;
         return Ok(None);
     };
+    let again = || Ok(log::read(staging)?.map(|(_, steps)| steps).into_iter().flatten());
     let mut placing = Placing::open(staging, &header, watch)?;
-    placing.reused = reused(&steps);
-    for step in steps {
-        placing.step(step)?;
+    placing.reused = reused(steps)?;
+    for step in again()? {
+        placing.step(step?)?;
     }
     rustix::fs::syncfs(placing.places.root()).at("sync", &header.target)?;
+    for step in again()? {
+        placing.verify(&step?);
+    }
     let report = placing.report;
     log::remove(staging)?;
     stage::wipe(staging)?;
@@ -71,6 +83,14 @@ struct Placing<'a> {
     reused: HashMap<Vec<u8>, Option<u64>>,
     watch: Follow<'a>,
     report: RestoreReport,
+}
+
+/// What is at a path when all is done.
+enum Expected {
+    Inode(u64),
+    Directory,
+    Times(Option<jiff::Timestamp>),
+    Nothing,
 }
 
 /// What became of one step.
@@ -143,6 +163,42 @@ impl<'a> Placing<'a> {
             Err(e) => return Err(VaultError::io("restore", path.lossy(), e)),
         }
         Ok(())
+    }
+
+    /// Looks at what a step made. What is not as it was left has been changed since by
+    /// somebody else: that is no failure, but it is said.
+    fn verify(&mut self, step: &LogStep) {
+        let Some((path, as_made)) = self.as_made(step) else { return };
+        if as_made {
+            self.report.verified += 1;
+        } else if !self.report.kept_conflicts.iter().any(|kept| kept.path.0 == path) {
+            self.report.disturbed.push(EntryPath(path.to_vec()));
+        }
+    }
+
+    /// The path of a step that leaves something behind, and whether that is there.
+    fn as_made<'s>(&mut self, step: &'s LogStep) -> Option<(&'s [u8], bool)> {
+        let (path, expected) = match step {
+            LogStep::Place { path, inode, .. } => (path, Expected::Inode(*inode)),
+            LogStep::MakeDir { path } => (path, Expected::Directory),
+            LogStep::Adjust { path, node, .. } => (path, Expected::Times(node.meta.mtime)),
+            LogStep::Remove { path, .. } if self.reused.contains_key(&path.0) => return None,
+            LogStep::Remove { path, .. } => (path, Expected::Nothing),
+            LogStep::Settle { .. } => return None,
+        };
+        let (parent, name) = split(&path.0);
+        let found = self.places.dir(parent).and_then(|dir| match path.0.is_empty() {
+            true => dir.stat(),
+            false => dir.stat_at(name),
+        });
+        let as_made = match (expected, found) {
+            (Expected::Inode(inode), Ok(found)) => found.ino == inode && found.dev == self.device,
+            (Expected::Directory, Ok(found)) => found.is_dir(),
+            (Expected::Times(time), Ok(found)) => time.is_none_or(|t| stamp(t) == found.mtime),
+            (Expected::Nothing, found) => found.is_err(),
+            (_, Err(_)) => false,
+        };
+        Some((&path.0, as_made))
     }
 
     /// Device numbers may change with a reboot between plan and resumption; mounts
@@ -339,23 +395,23 @@ impl<'a> Placing<'a> {
 }
 
 /// Names that one step vacates and a later one takes.
-fn reused(steps: &[LogStep]) -> HashMap<Vec<u8>, Option<u64>> {
+fn reused(steps: impl Iterator<Item = Result<LogStep>>) -> Result<HashMap<Vec<u8>, Option<u64>>> {
     let mut vacated = HashMap::new();
     for step in steps {
-        match step {
+        match step? {
             LogStep::Remove { path, .. } => {
-                vacated.insert(path.0.clone(), None);
+                vacated.insert(path.0, None);
             }
             LogStep::MakeDir { path } => {
-                vacated.entry(path.0.clone()).and_modify(|to| *to = Some(None));
+                vacated.entry(path.0).and_modify(|to| *to = Some(None));
             }
             LogStep::Place { path, inode, .. } => {
-                vacated.entry(path.0.clone()).and_modify(|to| *to = Some(Some(*inode)));
+                vacated.entry(path.0).and_modify(|to| *to = Some(Some(inode)));
             }
             _ => {}
         }
     }
-    vacated.into_iter().filter_map(|(path, to)| Some((path, to?))).collect()
+    Ok(vacated.into_iter().filter_map(|(path, to)| Some((path, to?))).collect())
 }
 
 /// Looks at a name; `None` if it, or its directory, is not there.
@@ -457,7 +513,7 @@ mod tests {
         fn stage(&self, plan: &RestorePlan) -> usize {
             stage::prepare(&self.staging, &self.folder).unwrap();
             stage::stage(&self.vault.engine, plan, &self.staging, &Watch::default()).unwrap();
-            log::read(&self.staging).unwrap().unwrap().1.len()
+            log::read(&self.staging).unwrap().unwrap().1.count()
         }
 
         /// The first steps of the log, and then no more.
@@ -465,8 +521,8 @@ mod tests {
             let (header, log) = log::read(&self.staging).unwrap().unwrap();
             let watch = Watch::default();
             let mut placing = Placing::open(&self.staging, &header, &watch).unwrap();
-            for step in log.into_iter().take(steps) {
-                placing.step(step).unwrap();
+            for step in log.take(steps) {
+                placing.step(step.unwrap()).unwrap();
             }
         }
 
@@ -510,6 +566,7 @@ mod tests {
             lab.cut_short(cut);
             let report = resume(&lab.staging, &Watch::default()).unwrap().unwrap();
             assert_eq!(report.kept_conflicts, [], "cut after {cut}");
+            assert_eq!(report.disturbed, [], "cut after {cut}");
             let left = lab
                 .vault
                 .diff(Point::Folder(&lab.folder), Point::Snapshot(wanted.snapshot.id))
@@ -556,7 +613,7 @@ mod tests {
         // The state after a kill between moving and looking, when somebody wrote to both
         // files just before they were moved, and made one of them anew since.
         for step in log::read(&lab.staging).unwrap().unwrap().1 {
-            if let LogStep::Remove { number, path, .. } = step {
+            if let LogStep::Remove { number, path, .. } = step.unwrap() {
                 let name = lab.folder.join(path.lossy());
                 fs::write(&name, "only copy").unwrap();
                 fs::rename(&name, lab.staging.join(OLD).join(number.to_string())).unwrap();
@@ -571,6 +628,56 @@ mod tests {
             .collect();
         found.sort();
         assert_eq!(found, ["1", "made since", "only copy", "only copy"]);
+    }
+
+    #[test]
+    fn what_is_changed_right_after_it_was_placed_is_seen_and_said() {
+        let lab = Lab::new();
+        lab.write("d/placed", "1");
+        lab.write("d/untouched", "1");
+        let wanted = lab.snapshot();
+        lab.write("d/placed", "2");
+        lab.write("d/untouched", "2");
+        lab.write("extra", "2");
+        lab.stage(&lab.plan(&wanted));
+        let watch = Watch::default();
+        let (header, steps) = log::read(&lab.staging).unwrap().unwrap();
+        let steps: Vec<_> = steps.map(Result::unwrap).collect();
+        let mut placing = Placing::open(&lab.staging, &header, &watch).unwrap();
+        for step in steps.clone() {
+            placing.step(step).unwrap();
+        }
+        // Another one replaces a file, as editors do, and makes one anew.
+        lab.write("mine", "3");
+        fs::rename(lab.folder.join("mine"), lab.folder.join("d/placed")).unwrap();
+        lab.write("extra", "3");
+        for step in &steps {
+            placing.verify(step);
+        }
+        let seen: Vec<_> = placing.report.disturbed.iter().map(EntryPath::lossy).collect();
+        assert!(
+            seen.contains(&"extra".to_owned()) && seen.contains(&"d/placed".to_owned()),
+            "{seen:?}"
+        );
+        assert!(!seen.contains(&"d/untouched".to_owned()), "{seen:?}");
+        assert!(placing.report.verified > 0);
+    }
+
+    #[test]
+    fn two_restores_do_not_share_a_staging_directory() {
+        let lab = Lab::new();
+        lab.write("a", "1");
+        let wanted = lab.snapshot();
+        lab.write("a", "2");
+        let plan = lab.plan(&wanted);
+        lab.stage(&plan);
+        let first = stage::alone(&lab.staging).unwrap();
+        let refused = resume(&lab.staging, &Watch::default()).unwrap_err();
+        assert!(refused.to_string().contains("another restore"), "{refused}");
+        assert_eq!(fs::read(lab.folder.join("a")).unwrap(), b"2");
+        drop(first);
+        assert!(resume(&lab.staging, &Watch::default()).unwrap().is_some());
+        assert_eq!(fs::read(lab.folder.join("a")).unwrap(), b"1");
     }
 
     #[test]

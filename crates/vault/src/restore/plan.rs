@@ -9,8 +9,8 @@ use super::links::{self, Shared};
 use super::{Conflict, ConflictWhy, Guard, RestorePlan, RestoreRequest, Selection, UndoRequest};
 use crate::beneath::{Dir, Places, split};
 use crate::browse::Entry;
-use crate::catalog::{self, EntryPath};
-use crate::diff::{self, Change, Diff, DiffEntry, Difference, Lookup, Point};
+use crate::catalog::{self, EntryPath, Remark};
+use crate::diff::{self, Change, DiffEntry, Difference, Lookup, Point};
 use crate::engine::{Engine, Repo};
 use crate::error::Result;
 use crate::restore::Follow;
@@ -35,10 +35,9 @@ pub(crate) fn plan_restore(
     watch: Follow<'_>,
 ) -> Result<RestorePlan> {
     let repo = engine.repo()?;
-    let wanted = compare(engine, &repo, request, watch)?;
     let steady = request.selection == Selection::All;
     let mut planner = Planner::new(engine, &repo, request)?;
-    for entry in wanted.entries {
+    let unreadable = each(engine, &repo, request, watch, &mut |entry| {
         let covered = request.selection.covers(&entry.path.0);
         match entry.change {
             // Directories on the way are made, but never changed or removed.
@@ -49,10 +48,10 @@ pub(crate) fn plan_restore(
             Change::Modified(_) if covered => planner.take(entry),
             _ => {}
         }
-    }
+    })?;
     planner.join_names(request, &BTreeSet::new(), watch)?;
     let mut plan = planner.finish(request);
-    plan.unreadable = wanted.unreadable;
+    plan.unreadable = unreadable;
     plan.steady = steady;
     Ok(plan)
 }
@@ -74,39 +73,40 @@ pub(crate) fn plan_undo(
         return plan_restore(engine, &restore, watch);
     }
     let repo = engine.repo()?;
-    let wanted = compare(engine, &repo, &restore, watch)?;
     let closing = diff::side(engine, &repo, Point::Snapshot(request.closing))?;
     let live = diff::side(engine, &repo, Point::Folder(&request.root))?;
-    let since = diff::compare(engine, &repo, (&live, &closing), watch)?;
-    // A directory's time follows from what happened inside: no version of anything is lost.
-    let foreign: BTreeSet<_> =
-        since.entries.iter().filter(|e| !e.is_directory_time()).map(|e| e.path.0.clone()).collect();
-    let busy_dirs: BTreeSet<_> =
-        since.entries.iter().filter(|e| e.is_directory_time()).map(|e| e.path.0.clone()).collect();
+    let (mut foreign, mut busy_dirs) = (BTreeSet::new(), BTreeSet::new());
+    diff::each(engine, &repo, (&live, &closing), watch, &mut |entry| {
+        // A directory's time follows from what happened inside: no version of anything is lost.
+        let set = if entry.is_directory_time() { &mut busy_dirs } else { &mut foreign };
+        set.insert(entry.path.0);
+    })?;
     let mut planner = Planner::new(engine, &repo, &restore)?;
-    for entry in wanted.entries {
+    let unreadable = each(engine, &repo, &restore, watch, &mut |entry| {
         if foreign.contains(&entry.path.0) {
             planner.keep(&entry.path.0, ConflictWhy::ChangedSince);
         } else if !(entry.is_directory_time() && busy_dirs.contains(&entry.path.0)) {
             planner.take(entry);
         }
-    }
+    })?;
     planner.join_names(&restore, &foreign, watch)?;
     let mut plan = planner.finish(&restore);
-    plan.unreadable = wanted.unreadable;
+    plan.unreadable = unreadable;
     plan.steady = true;
     Ok(plan)
 }
 
-fn compare(
+/// What differs between the target and the state to go back to.
+fn each(
     engine: &Engine,
     repo: &Repo,
     request: &RestoreRequest,
     watch: Follow<'_>,
-) -> Result<Diff> {
+    to: &mut dyn FnMut(DiffEntry),
+) -> Result<Vec<Remark>> {
     let live = diff::side(engine, repo, Point::Folder(&request.target))?;
     let wanted = diff::side(engine, repo, Point::Snapshot(request.snapshot))?;
-    diff::compare(engine, repo, (&live, &wanted), watch)
+    diff::each(engine, repo, (&live, &wanted), watch, to)
 }
 
 /// The guarding snapshot beside the live folder.

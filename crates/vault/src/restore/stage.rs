@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustic_core::DataId;
 use rustic_core::repofile::{Node, NodeType};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, StatxFlags};
 
 use super::log::{self, Header, LogStep, Writer};
 use super::plan::Action;
@@ -30,14 +30,35 @@ pub(crate) const OLD: &str = "old";
 /// Zero blocks of this size become holes.
 const HOLE: usize = 4096;
 
-/// Makes the staging directory ready: private, empty, on the folder's file system.
-pub(crate) fn prepare(staging: &Path, target: &Path) -> Result<()> {
+/// Whether a restore into `target` could be prepared in `staging`, which need not exist
+/// yet: renaming works within one mount only, and the device number alone does not tell.
+pub(crate) fn check(staging: &Path, target: &Path) -> Result<()> {
+    let mount = |path: &Path| {
+        rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | StatxFlags::BASIC_STATS)
+            .map(|s| (s.stx_mnt_id, s.stx_dev_major, s.stx_dev_minor))
+            .at("look at", path)
+    };
+    let existing = staging.ancestors().find(|path| path.exists()).unwrap_or(staging);
+    if mount(existing)? == mount(target)? {
+        return Ok(());
+    }
+    Err(VaultError::Staging {
+        path: staging.into(),
+        what: "it is on another file system than the folder".into(),
+    })
+}
+
+/// Makes the staging directory ready: private, empty, on the folder's file system, and
+/// nobody else's until the descriptor is dropped.
+pub(crate) fn prepare(staging: &Path, target: &Path) -> Result<File> {
     let refuse = |what: &str| VaultError::Staging { path: staging.into(), what: what.into() };
+    check(staging, target)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(staging)
         .at("make the staging directory", staging)?;
+    let alone = alone(staging)?;
     if log::path(staging).exists() {
         return Err(refuse("an unfinished restore waits here to be resumed"));
     }
@@ -45,20 +66,25 @@ pub(crate) fn prepare(staging: &Path, target: &Path) -> Result<()> {
     if fs::read_dir(staging).at("list", staging)?.next().is_some() {
         return Err(refuse("it holds something that is not from a restore"));
     }
-    // Renaming works within one mount only; the device number alone does not tell.
-    let mount = |path: &Path| {
-        rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | StatxFlags::BASIC_STATS)
-            .map(|s| (s.stx_mnt_id, s.stx_dev_major, s.stx_dev_minor))
-            .at("look at", path)
-    };
-    if mount(staging)? != mount(target)? {
-        return Err(refuse("it is on another file system than the folder"));
-    }
     for sub in [NEW, OLD] {
         let path = staging.join(sub);
         DirBuilder::new().mode(0o700).create(&path).at("make", &path)?;
     }
-    Ok(())
+    Ok(alone)
+}
+
+/// Holds a staging directory against another process of ours: a restore whose daemon was
+/// killed may still be at work when the next daemon wants to finish it.
+pub(crate) fn alone(staging: &Path) -> Result<File> {
+    let directory = File::open(staging).at("open the staging directory", staging)?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(directory),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(VaultError::Staging {
+            path: staging.into(),
+            what: "another restore is at work in it".into(),
+        }),
+        Err(e) => Err(e).at("lock the staging directory", staging),
+    }
 }
 
 /// Removes what a finished or never begun restore left.

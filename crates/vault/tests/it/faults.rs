@@ -182,10 +182,10 @@ fn a_restore_killed_at_any_moment_is_completed() {
 }
 
 /// A small file system of its own; gone with the value.
-struct Small(PathBuf);
+pub(crate) struct Small(pub(crate) PathBuf);
 
 impl Small {
-    fn mount(path: PathBuf, size: &str) -> Option<Self> {
+    pub(crate) fn mount(path: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir(&path).unwrap();
         let mounted = is_root()
             && Command::new("mount")

@@ -18,4 +18,5 @@ mod lab;
 mod links;
 mod property;
 mod restore;
+mod restore_faults;
 mod stock_restic;
