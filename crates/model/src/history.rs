@@ -1,11 +1,12 @@
 //! What a vault can tell and do, in the words of the API: snapshots, differences, plans.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::BytePath;
 
 /// Why a snapshot was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SnapshotKind {
     /// Before a session could write.
@@ -35,7 +36,7 @@ impl SnapshotKind {
 }
 
 /// One restorable state of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotView {
     /// Full id, 64 hexadecimal digits.
     pub id: String,
@@ -54,7 +55,7 @@ pub struct SnapshotView {
 }
 
 /// What an entry of a folder is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryKind {
     /// Regular file.
@@ -87,7 +88,7 @@ impl EntryKind {
 }
 
 /// How many paths differ between two states; what `diff` lists, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeCounts {
     /// Only in the later state.
     pub added: u64,
@@ -123,7 +124,7 @@ impl ChangeCounts {
 }
 
 /// What happened to one path from a snapshot to the next one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PathChange {
     /// How it differs from the snapshot before.
     pub change: ChangeKind,
@@ -134,7 +135,7 @@ pub struct PathChange {
 }
 
 /// One line of a history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
     /// The snapshot.
     #[serde(flatten)]
@@ -149,7 +150,7 @@ pub struct HistoryEntry {
 }
 
 /// The snapshots of a folder, or those in which a path changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {
     /// The newest first.
     pub snapshots: Vec<HistoryEntry>,
@@ -159,7 +160,7 @@ pub struct HistoryView {
 }
 
 /// One entry of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntryView {
     /// Relative to the folder's root; empty for the folder itself.
     #[serde(flatten)]
@@ -182,7 +183,7 @@ pub struct EntryView {
 }
 
 /// A path of a snapshot, looked at: `GET /v1/entry`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShowView {
     /// The snapshot.
     pub snapshot: SnapshotView,
@@ -194,7 +195,7 @@ pub struct ShowView {
 }
 
 /// How one path differs between two states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
     /// Only in the later state.
@@ -224,7 +225,7 @@ impl ChangeKind {
 }
 
 /// One changed path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Relative to the folder's root.
     #[serde(flatten)]
@@ -238,7 +239,7 @@ pub struct Change {
 }
 
 /// A difference between two states of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DiffView {
     /// Earlier state: a snapshot's id.
     pub from: String,
@@ -256,7 +257,7 @@ pub struct DiffView {
 }
 
 /// The textual difference of one file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TextDiff {
     /// Relative to the folder's root.
     #[serde(flatten)]
@@ -269,7 +270,7 @@ pub struct TextDiff {
 }
 
 /// What a restore will do, or has done.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlanView {
     /// The snapshot whose state is put back.
     pub snapshot: String,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Access;
@@ -13,7 +14,7 @@ use crate::session::Session;
 pub const STATUS_SCHEMA: u32 = 1;
 
 /// Everything that is to be seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// [`STATUS_SCHEMA`].
     pub schema: u32,
@@ -32,7 +33,7 @@ pub struct Status {
 }
 
 /// The engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineStatus {
     /// `qemu`.
     pub name: String,
@@ -43,7 +44,7 @@ pub struct EngineStatus {
 }
 
 /// One machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineStatus {
     /// Its name.
     pub name: MachineName,
@@ -71,7 +72,7 @@ pub struct MachineStatus {
 }
 
 /// How a share answers the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShareMode {
     /// It answers nothing.
@@ -85,7 +86,7 @@ pub enum ShareMode {
 }
 
 /// One share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShareStatus {
     /// The folder's id.
     pub folder: FolderId,
@@ -100,7 +101,7 @@ pub struct ShareStatus {
 }
 
 /// How well a folder is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protection {
     /// The newest snapshot was written and read back.
@@ -114,7 +115,7 @@ pub enum Protection {
 }
 
 /// One registered folder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FolderStatus {
     /// Its id, which names its vault.
     pub id: FolderId,
@@ -135,7 +136,7 @@ pub struct FolderStatus {
 }
 
 /// The newest snapshot of a folder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastSnapshot {
     /// Its id.
     pub id: String,
@@ -149,7 +150,7 @@ pub struct LastSnapshot {
 }
 
 /// One forwarded port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ForwardStatus {
     /// The machine.
     pub machine: MachineName,
@@ -162,7 +163,9 @@ pub struct ForwardStatus {
 }
 
 /// How bad a problem is; sorts worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Something is not protected or not working.
@@ -172,7 +175,7 @@ pub enum Severity {
 }
 
 /// Something that needs attention.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// How bad.
     pub severity: Severity,

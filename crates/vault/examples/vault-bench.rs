@@ -2,7 +2,8 @@
 //!
 //! `vault-bench TREE WORK`: WORK is made anew and holds vault and restored copy. Ten
 //! files of TREE get a line more in each round of changes, so give it a copy. One JSON
-//! object a line: what was done, seconds of wall time and of processor time.
+//! object a line: what was done, seconds of wall time and of processor time, and the most
+//! memory it held at a time, in bytes.
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 #![expect(clippy::disallowed_methods, reason = "it measures with the real clock")]
 
@@ -88,6 +89,8 @@ fn change(tree: &Path, round: u32) -> Outcome<()> {
 }
 
 fn timed<T, E: Into<Box<dyn Error>>>(what: &str, act: impl FnOnce() -> Result<T, E>) -> Outcome<T> {
+    // From here on the kernel remembers the most memory anew.
+    fs::write("/proc/self/clear_refs", "5")?;
     let (wall, cpu) = (Instant::now(), processor());
     let result = act().map_err(Into::into)?;
     println!(
@@ -96,9 +99,18 @@ fn timed<T, E: Into<Box<dyn Error>>>(what: &str, act: impl FnOnce() -> Result<T,
             "what": what,
             "wall": wall.elapsed().as_secs_f64(),
             "cpu": processor() - cpu,
+            "peak": peak()?,
         })
     );
     Ok(result)
+}
+
+/// The most memory that this process has held since it was last told to forget it.
+fn peak() -> Outcome<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
 }
 
 /// Seconds of processor time of this process, all threads.

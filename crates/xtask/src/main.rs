@@ -1,14 +1,16 @@
 //! `cargo xtask`: chores that need to know the repository.
 //!
-//! Owns the checks that no compiler and no linter makes (`tidy`). Must not be a
-//! dependency of anything that ships, and starts no process.
+//! Owns the checks that no compiler and no linter makes (`tidy`), and the reference that is
+//! made from the sources (`schema`). Must not be a dependency of anything that ships, and
+//! starts no process.
 
+mod schema;
 mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy";
+const USAGE: &str = "usage: cargo xtask tidy | schema";
 
 #[expect(
     clippy::print_stdout,
@@ -17,6 +19,18 @@ const USAGE: &str = "usage: cargo xtask tidy";
 )]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["schema"] {
+        return match schema::write(&repository_root()) {
+            Ok(files) => {
+                println!("schema: {files} files written to {}", schema::DIRECTORY);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if arguments != ["tidy"] {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

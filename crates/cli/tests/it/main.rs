@@ -4,6 +4,7 @@ mod client;
 mod help;
 mod plans;
 mod runs;
+mod schemas;
 mod start;
 mod support;
 mod tables;

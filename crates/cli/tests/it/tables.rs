@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Home, Reply, error};
 
-fn status() -> Value {
+pub(crate) fn status() -> Value {
     json!({
         "schema": 1,
         "engine": { "name": "qemu", "version": "10.0.2", "accelerator": "kvm" },

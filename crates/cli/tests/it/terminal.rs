@@ -198,5 +198,5 @@ fn a_terminal_is_spared_a_binary_file() {
     let (code, screen) =
         Terminal::start(&home, &["show", "latest", "x"], &[("TERM", "xterm")]).end();
     assert_eq!(code, Some(0));
-    assert!(screen.starts_with("x is binary (12B)") && !screen.contains('\x1b'), "{screen:?}");
+    assert!(screen.starts_with("x is binary (11B)") && !screen.contains('\x1b'), "{screen:?}");
 }

@@ -1,9 +1,14 @@
 //! The daemon in the test's own process, on a directory of its own: everything that needs no
 //! machine, with real vaults. What needs machines is in `e2e/`.
 
+mod documents;
 mod folders;
 mod history;
-#[expect(clippy::disallowed_methods, reason = "file systems are mounted by `mount`")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "file systems are mounted by `mount`, or it is said aloud that they are not"
+)]
 mod restores;
 
 use std::path::PathBuf;

@@ -1,0 +1,120 @@
+//! What `--json` prints is as the schemas in `docs/reference/schema` say.
+
+use std::path::Path;
+
+use ringfence_model::bytes::BytePath;
+use ringfence_model::history::{
+    Change, ChangeCounts, ChangeKind, DiffView, EntryKind, HistoryEntry, HistoryView, PathChange,
+    PlanView, SnapshotKind, SnapshotView, TextDiff,
+};
+use ringfence_testkit::schema::violations;
+use serde_json::{Value, json};
+
+use crate::support::{Home, Reply};
+use crate::tables;
+
+fn schema(name: &str) -> Value {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/schema");
+    let text = std::fs::read_to_string(directory.join(format!("{name}.json"))).expect("a schema");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn snapshot() -> SnapshotView {
+    let snapshot = tables::entry()["snapshot"].clone();
+    let snapshot: SnapshotView = serde_json::from_value(snapshot).expect("a snapshot");
+    SnapshotView { kind: Some(SnapshotKind::BeforeRestore), session: Some("s".into()), ..snapshot }
+}
+
+fn history() -> HistoryView {
+    let path = PathChange { change: ChangeKind::TypeChanged, kind: EntryKind::Pipe, size: None };
+    HistoryView {
+        snapshots: vec![
+            HistoryEntry { snapshot: snapshot(), changes: None, path: None },
+            HistoryEntry {
+                snapshot: snapshot(),
+                changes: Some(ChangeCounts::default()),
+                path: Some(path),
+            },
+        ],
+        damaged: vec!["one".into()],
+    }
+}
+
+fn diff() -> DiffView {
+    let path = BytePath::from_bytes(b"\xff");
+    let change = Change {
+        path: path.clone(),
+        change: ChangeKind::Modified,
+        size_before: Some(1),
+        size_after: None,
+    };
+    DiffView {
+        from: "a".into(),
+        to: "now".into(),
+        changes: vec![change],
+        texts: vec![TextDiff { path, unified: String::new(), note: Some("binary".into()) }],
+        notes: vec!["n".into()],
+    }
+}
+
+fn plan() -> PlanView {
+    let paths = vec![BytePath::from_bytes(b"a"), BytePath::from_bytes(b"\xfe")];
+    PlanView {
+        snapshot: "0123".into(),
+        snapshot_time: Some(snapshot().time),
+        create: paths.clone(),
+        delete: paths,
+        notes: vec!["n".into()],
+        ..PlanView::default()
+    }
+}
+
+fn status() -> Value {
+    let mut status = tables::status();
+    // A field of a later version is in no schema of this one.
+    status.as_object_mut().expect("an object").remove("a field of a later version");
+    status
+}
+
+#[test]
+fn json_is_as_its_schema_says() {
+    let home = Home::new();
+    let root = home.path("work");
+    let lookup =
+        json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
+    let value = |value: Value| Reply::Json(200, value);
+    let plan = || Reply::Stream(vec![json!({ "done": plan() })]);
+    let _server = home.serve(&[
+        ("GET /v1/folders/lookup", value(lookup)),
+        ("GET /v1/history", value(json!(history()))),
+        ("POST /v1/diff", value(json!(diff()))),
+        ("GET /v1/entry", value(tables::entry())),
+        ("POST /v1/restore", plan()),
+        ("POST /v1/undo", plan()),
+        ("POST /v1/undelete", plan()),
+        ("GET /v1/status", value(status())),
+        ("GET /v1/folders", value(status()["folders"].clone())),
+    ]);
+    let cases: [(&[&str], &str); 9] = [
+        (&["history"], "history"),
+        (&["diff"], "diff"),
+        (&["show", "latest", "x"], "show"),
+        (&["restore", "--dry-run"], "plan"),
+        (&["undo", "--dry-run"], "plan"),
+        (&["undelete", "gone", "--dry-run"], "plan"),
+        (&["status"], "status"),
+        (&["backup", "status"], "folders"),
+        (&["folder", "list"], "folders"),
+    ];
+    for (arguments, name) in cases {
+        let ran = home.run(&[arguments, &["--json"]].concat()).expect(0);
+        let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        assert_eq!(document["schema"], 1, "{arguments:?}");
+        let found = violations(&schema(name), &document);
+        assert!(found.is_empty(), "{arguments:?}: {found:#?}");
+    }
+    // It can fail: another command's document is not what the schema says.
+    let ran = home.run(&["diff", "--json"]).expect(0);
+    let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert!(!violations(&schema("plan"), &document).is_empty());
+}

@@ -1,0 +1,65 @@
+//! The JSON documents that commands print with `--json`, and their schemas: a contract that
+//! scripts rely on. `cargo xtask schema` writes the schemas into `docs/reference/schema`.
+//!
+//! A field may be added at any time. When one goes, or changes its meaning, [`SCHEMA`] rises.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::history::{DiffView, HistoryView, PlanView, ShowView};
+use crate::status::{FolderStatus, Status};
+
+/// Version of the documents.
+pub const SCHEMA: u32 = 1;
+
+/// What a command prints: its answer, and beside its fields the number of its schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Document<T> {
+    /// Version of this document's schema.
+    pub schema: u32,
+    /// The answer.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+impl<T> Document<T> {
+    /// A document of the present version.
+    #[must_use]
+    pub const fn new(body: T) -> Self {
+        Self { schema: SCHEMA, body }
+    }
+}
+
+/// The answer of `backup status` and `folder list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Folders {
+    /// Every registered folder.
+    pub folders: Vec<FolderStatus>,
+}
+
+/// Each document's name (its file is `NAME.json`), the commands that print it, and its schema.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
+    vec![
+        ("history", "ringfence history --json", schema::<Document<HistoryView>>()),
+        ("diff", "ringfence diff --json", schema::<Document<DiffView>>()),
+        ("show", "ringfence show --json", schema::<Document<ShowView>>()),
+        (
+            "plan",
+            "ringfence restore --json, ringfence undo --json, ringfence undelete --json",
+            schema::<Document<PlanView>>(),
+        ),
+        ("status", "ringfence status --json", schema::<Status>()),
+        (
+            "folders",
+            "ringfence backup status --json, ringfence folder list --json",
+            schema::<Document<Folders>>(),
+        ),
+    ]
+}
+
+/// What is written, which may have fewer optional fields than what is read.
+fn schema<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>()
+}
