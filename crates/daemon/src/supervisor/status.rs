@@ -9,7 +9,7 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders};
+use super::{Daemon, failed, folders, protect};
 use crate::host::clock;
 
 /// Sessions that are over and still shown.
@@ -61,6 +61,7 @@ impl Daemon {
     pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
         let rules = folders::rules_of(&folder.path, &self.config.last_good());
         let record = self.store.protection(&folder.id).map_err(failed)?;
+        let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
@@ -89,6 +90,7 @@ impl Daemon {
             error: record.error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            watch,
         })
     }
 
@@ -124,6 +126,11 @@ impl Daemon {
                     Some(problem(Severity::Error, format!("{path}: {why}"), Some(backup_now)))
                 }
             });
+        }
+        for folder in folders {
+            problems.extend(
+                folder.watch.iter().flat_map(|watch| protect::problems(&folder.path, watch)),
+            );
         }
         for machine in machines {
             if let MachineState::Failed { reason } = &machine.state {
