@@ -10,6 +10,7 @@
 )]
 
 mod basics;
+mod changes;
 mod faults;
 mod hostile;
 mod lab;
