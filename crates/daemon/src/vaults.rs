@@ -15,7 +15,8 @@ use ringfence_model::layout::Layout;
 use ringfence_model::name::FolderId;
 use ringfence_model::session::Session;
 use ringfence_vault::{
-    Cancel, EntryPath, Labels, Snapshot, SnapshotRequest, Vault, VaultError, VaultKey,
+    Cancel, ChangeSet, EntryPath, Labels, Snapshot, SnapshotMode, SnapshotRequest, Vault,
+    VaultError, VaultKey,
 };
 
 use crate::host::{files, thread};
@@ -49,6 +50,24 @@ pub(crate) struct How {
     pub(crate) background: bool,
     /// When it was begun.
     pub(crate) at: jiff::Timestamp,
+}
+
+impl Changes {
+    /// In the vault's words; `None` where the snapshot's id is no id.
+    fn set(self) -> Option<ChangeSet> {
+        let mut set = ChangeSet::new(self.since.parse().ok()?);
+        self.entries.into_iter().for_each(|path| set.entry(path));
+        self.whole.into_iter().for_each(|path| set.whole(path));
+        Some(set)
+    }
+}
+
+/// What came of a snapshot.
+pub(crate) struct Taken {
+    /// The snapshot that holds the folder: a new one, or the newest if nothing changed.
+    pub(crate) view: SnapshotView,
+    /// Everything was looked at, whatever was known to have changed.
+    pub(crate) walked: bool,
 }
 
 /// All vaults.
@@ -107,7 +126,7 @@ impl Vaults {
         (kind, session): (SnapshotKind, Option<&Session>),
         how: How,
         report: &Report,
-    ) -> Result<SnapshotView, ApiError> {
+    ) -> Result<Taken, ApiError> {
         let vault = self.vault(folder).await?;
         let labels = Labels {
             kind: convert::to_vault(kind),
@@ -117,6 +136,7 @@ impl Vaults {
         let mut request = SnapshotRequest::new(&folder.path, labels, how.at);
         request.progress = Some(convert::progress(report, format!("{} snapshot", kind.word())));
         request.cancel = how.cancel;
+        request.changes = how.changes.and_then(Changes::set);
         let work = move || vault.snapshot(&request);
         let outcome = if how.background { background(work).await } else { blocking(work).await };
         let outcome = outcome.map_err(|error| {
@@ -153,7 +173,8 @@ impl Vaults {
                 "{count} files changed while they were read; the next snapshot reads them again"
             ));
         }
-        Ok(convert::snapshot(&outcome.snapshot))
+        let walked = outcome.mode != SnapshotMode::Changes;
+        Ok(Taken { view: convert::snapshot(&outcome.snapshot), walked })
     }
 
     /// All snapshots, newest first, and sentences about those that are damaged.

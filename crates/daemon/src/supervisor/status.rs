@@ -10,7 +10,7 @@ use ringfence_model::status::{
 };
 
 use super::{Daemon, failed, folders, protect};
-use crate::host::clock;
+use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
 const RECENT: usize = 10;
@@ -75,7 +75,8 @@ impl Daemon {
             }
             _ => None,
         };
-        let protection = match (&record.error, &last_snapshot) {
+        let error = self.why_lost(folder).or(record.error);
+        let protection = match (&error, &last_snapshot) {
             _ if !rules.backup => Protection::Off,
             (Some(_), _) => Protection::Failing,
             (None, Some(_)) => Protection::Protected,
@@ -87,7 +88,7 @@ impl Daemon {
             vault,
             protection,
             last_snapshot,
-            error: record.error,
+            error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
             watch,
@@ -126,6 +127,12 @@ impl Daemon {
                     Some(problem(Severity::Error, format!("{path}: {why}"), Some(backup_now)))
                 }
             });
+        }
+        if !folders.is_empty() && !facts::is_supervised() {
+            let message = "folders are protected only while this daemon runs, and it does not \
+                           start with the computer: the next ringfence command starts it";
+            let command = Some("ringfence doctor".into());
+            problems.push(problem(Severity::Warning, message.into(), command));
         }
         for folder in folders {
             problems.extend(

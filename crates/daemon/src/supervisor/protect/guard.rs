@@ -76,7 +76,8 @@ impl Guard {
             Some(Mode::Starting) => Notice::Starting,
             Some(Mode::Watching) => Notice::All,
             Some(Mode::Partly { .. }) => Notice::Part,
-            Some(Mode::Polling(_) | Mode::Lost(_)) | None => Notice::None,
+            Some(Mode::Lost(_)) => Notice::Lost,
+            Some(Mode::Polling(_)) | None => Notice::None,
         };
         let since = |at: Instant| at.saturating_duration_since(born);
         let times = view.as_ref().and_then(|view| view.times);

@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 
 use ringfence_model::folder::Folder;
 use ringfence_model::name::FolderId;
+use ringfence_model::protection::Standing;
 use tokio::sync::Notify;
 
 use super::{Daemon, folders};
-use crate::watch::Budget;
+use crate::watch::{Budget, Mode};
 use guard::Guard;
 use schedule::{Going, Job, LOOK, Moment, Next, Rule};
 
 pub(super) use guard::root_of;
-pub(super) use shown::problems;
+pub(super) use shown::{MORE_WATCHES, problems};
 pub(super) use take::{Want, lost_error};
 
 /// All folders that are protected.
@@ -168,9 +169,10 @@ impl Daemon {
     async fn look_at(&self, guard: &Arc<Guard>) {
         let found = take::look(guard).await;
         let now = self.protect.now().steady;
+        let unwatched = guard.view().is_some_and(|view| matches!(view.mode, Mode::Lost(_)));
         let news = {
             let mut state = guard.state();
-            let was_lost = state.plan.is_lost();
+            let was_lost = state.plan.is_lost() || unwatched && found.is_ok();
             state.plan.looked(found.is_ok(), now);
             state.lost = found.as_ref().err().cloned();
             was_lost == found.is_ok()
@@ -187,10 +189,15 @@ impl Daemon {
 
     /// Whether a folder is to be protected now.
     fn rule(&self, folder: &Folder) -> Rule {
-        if folders::rules_of(&folder.path, &self.config.last_good()).backup {
-            Rule::On
+        let standing = if folders::rules_of(&folder.path, &self.config.last_good()).backup {
+            Standing::On
         } else {
-            Rule::Off
+            Standing::Off
+        };
+        match standing {
+            Standing::On | Standing::OnUnconfirmed => Rule::On,
+            Standing::Paused { left } => Rule::Paused(Duration::from_secs(left)),
+            Standing::Off => Rule::Off,
         }
     }
 }

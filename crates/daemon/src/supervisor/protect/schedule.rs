@@ -81,6 +81,8 @@ pub(super) enum Notice {
     Part,
     /// Nothing.
     None,
+    /// That it is not there.
+    Lost,
 }
 
 /// What is known about a folder at one moment.
@@ -245,10 +247,10 @@ impl Plan {
         if self.running {
             return Next::Wait(now.steady + LOOK);
         }
-        let look = self.looked + if self.lost { LOOK_FOR } else { LOOK };
-        if self.lost {
-            return at(Job::Look, look, now);
+        if self.lost || facts.notice == Notice::Lost {
+            return at(Job::Look, self.looked + LOOK_FOR, now);
         }
+        let look = self.looked + LOOK;
         let (job, due) = (self.snapshot(facts).0, self.due(facts));
         if due <= look { at(job, due, now) } else { at(Job::Look, look, now) }
     }
@@ -281,7 +283,7 @@ impl Plan {
                 Notice::All | Notice::Part => offer(Job::Changes { polled: false }, due),
                 // The walk at the end of the start sees to it.
                 Notice::Starting => offer(Job::Walk(Walk::Start), due + MOST_START),
-                Notice::None => {}
+                Notice::None | Notice::Lost => {}
             }
         }
         let looked = self.looked_at_unwatched.or(self.walked).unwrap_or(self.since);
@@ -291,7 +293,7 @@ impl Plan {
             Notice::None => offer(Job::Walk(Walk::Poll), polls),
             Notice::Part if facts.unknown => offer(Job::Walk(Walk::Poll), polls),
             Notice::Part => offer(Job::Changes { polled: true }, polls),
-            Notice::All | Notice::Starting => {}
+            Notice::All | Notice::Starting | Notice::Lost => {}
         }
         let every = self.walk_every.max(self.walk_took * WALK_SHARE);
         let safety = (Job::Walk(Walk::Safety), self.walked.unwrap_or(self.since) + every);

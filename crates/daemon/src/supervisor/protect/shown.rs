@@ -5,11 +5,19 @@ use ringfence_model::status::{Problem, Severity, ShrunkenStatus, WatchMode, Watc
 
 use super::guard::wall_of;
 use super::schedule::{Facts, Moment, Notice, Rule};
+use super::take::lost_error;
 use crate::store::{ProtectionRecord, Shrunken};
 use crate::supervisor::Daemon;
 use crate::watch::{Mode, View};
 
 impl Daemon {
+    /// Why a folder is not where it was registered, where that is known.
+    pub(in crate::supervisor) fn why_lost(&self, folder: &Folder) -> Option<String> {
+        let guard = self.protect.known(&folder.id)?;
+        let lost = guard.state().lost.clone()?;
+        Some(lost_error(folder, &lost).message)
+    }
+
     /// What the scheduler knows of a folder; `None` where it does not protect it.
     pub(in crate::supervisor) fn watch_status(
         &self,
@@ -129,4 +137,4 @@ pub(in crate::supervisor) fn problems(path: &std::path::Path, watch: &WatchStatu
 }
 
 /// Raises the host's limit.
-const MORE_WATCHES: &str = "sysctl fs.inotify.max_user_watches=1048576";
+pub(in crate::supervisor) const MORE_WATCHES: &str = "sysctl fs.inotify.max_user_watches=1048576";

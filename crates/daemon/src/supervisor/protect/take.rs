@@ -187,13 +187,14 @@ impl Daemon {
             }
             _ => None,
         };
-        let done = if changes.is_some() { Job::Changes { polled } } else { Job::Walk(walk) };
         let how =
             How { changes, cancel: cancel.clone(), background: job.is_some(), at: began.wall };
         let folder = &guard.folder;
         let outcome = self.vaults.snapshot(folder, (want.kind, want.session), how, report).await;
         match outcome {
-            Ok(view) => {
+            Ok(done) => {
+                let view = done.view;
+                let done = if done.walked { Job::Walk(walk) } else { Job::Changes { polled } };
                 let known = taken.stored();
                 guard.state().base = Some(view.id.clone());
                 if let (Job::Walk(_), Some(base)) = (done, base) {
@@ -201,8 +202,8 @@ impl Daemon {
                 }
                 (done, Ok(view))
             }
-            Err(_) if cancel.is_cancelled() => (done, Err(Miss::GaveWay)),
-            Err(error) => (done, Err(Miss::Failed(error))),
+            Err(_) if cancel.is_cancelled() => (Job::Walk(walk), Err(Miss::GaveWay)),
+            Err(error) => (Job::Walk(walk), Err(Miss::Failed(error))),
         }
     }
 
