@@ -12,6 +12,7 @@ mod beneath;
 mod browse;
 mod catalog;
 mod check;
+mod copy;
 mod diff;
 mod engine;
 mod error;
@@ -31,6 +32,7 @@ pub use catalog::{
     SnapshotKind, Snapshots,
 };
 pub use check::{CheckReport, Problem, Severity};
+pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucket, Target, Web};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use key::VaultKey;

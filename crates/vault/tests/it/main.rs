@@ -10,10 +10,12 @@
 )]
 
 mod basics;
+mod copies;
 mod faults;
 mod hostile;
 mod lab;
 mod links;
 mod property;
 mod restore;
+mod servers;
 mod stock_restic;
