@@ -18,6 +18,8 @@ pub mod layout;
 pub mod machine;
 pub mod name;
 pub mod profile;
+pub mod protection;
+pub mod retention;
 pub mod session;
 pub mod size;
 pub mod status;

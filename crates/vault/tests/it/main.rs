@@ -10,6 +10,7 @@
 )]
 
 mod basics;
+mod changes;
 mod copies;
 mod faults;
 mod hostile;
