@@ -11,10 +11,12 @@
 
 mod basics;
 mod changes;
+mod copies;
 mod faults;
 mod hostile;
 mod lab;
 mod links;
 mod property;
 mod restore;
+mod servers;
 mod stock_restic;
