@@ -23,6 +23,8 @@ use crate::host::clock;
 use crate::host::process::ProcessId;
 use crate::session::record;
 
+/// Pause before a close that could not be written down is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// Pause between two looks for the end of a session's command.
 const LOOK: Duration = Duration::from_millis(50);
 
