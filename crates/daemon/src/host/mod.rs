@@ -11,3 +11,4 @@ pub mod facts;
 pub mod files;
 pub mod process;
 pub mod task;
+pub mod thread;

@@ -4,6 +4,7 @@
 mod documents;
 mod folders;
 mod history;
+mod protect;
 #[expect(
     clippy::disallowed_methods,
     clippy::print_stderr,

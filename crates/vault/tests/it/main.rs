@@ -11,6 +11,7 @@
 
 mod basics;
 mod changes;
+mod copies;
 mod faults;
 mod history;
 mod hostile;
@@ -19,4 +20,5 @@ mod links;
 mod property;
 mod restore;
 mod restore_faults;
+mod servers;
 mod stock_restic;
