@@ -279,6 +279,9 @@ pub struct PlanView {
     pub snapshot_time: Option<jiff::Timestamp>,
     /// The directory that is written.
     pub target: String,
+    /// Only these paths and what lies below them; empty: everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<BytePath>,
     /// Paths that are created.
     pub create: Vec<BytePath>,
     /// Paths whose content is replaced.

@@ -48,7 +48,7 @@ impl Vault {
         let engine = Engine::create(Arc::clone(&storage), key)?;
         storage.sync().at("sync", dir)?;
         drop(lock);
-        Ok(Self { engine: Arc::new(engine), kept_counts: KeptCounts::default() })
+        Ok(Self::of(engine))
     }
 
     /// Opens an existing vault.
@@ -57,7 +57,7 @@ impl Vault {
     /// [`VaultError::NotAVault`], [`VaultError::WrongKey`], [`VaultError::Damaged`].
     pub fn open(dir: &Path, key: &VaultKey) -> Result<Self> {
         let engine = Engine::open(Arc::new(Storage::new(dir)), key)?;
-        Ok(Self { engine: Arc::new(engine), kept_counts: KeptCounts::default() })
+        Ok(Self::of(engine))
     }
 
     /// Makes a vault in `dir` (new, or begun by this before) out of a copy: all but the packs,
@@ -81,7 +81,7 @@ impl Vault {
         copy::small_files(&storage, copy, &Watch { progress, cancel })?;
         drop(lock);
         storage.fetch_from(Source::new(copy.clone()));
-        Ok(Self { engine: Arc::new(Engine::open(storage, key)?) })
+        Ok(Self::of(Engine::open(storage, key)?))
     }
 
     /// Fetches all that is still only in the copy that the vault was made from.
@@ -104,6 +104,10 @@ impl Vault {
     /// sent stays, and the next call goes on from there.
     pub fn copy_to(&self, target: &Target, request: &CopyRequest) -> Result<CopyOutcome> {
         copy::push(&self.engine.storage, target, request)
+    }
+
+    fn of(engine: Engine) -> Self {
+        Self { engine: Arc::new(engine), kept_counts: KeptCounts::default() }
     }
 
     /// Where the vault is; stock restic opens this directory.

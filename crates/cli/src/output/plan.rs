@@ -14,7 +14,12 @@ const SHOWN: usize = 5;
 #[must_use]
 pub fn render(plan: &PlanView, full: bool, now: &Zoned, style: &Style) -> String {
     let target = style.path(std::path::Path::new(&plan.target));
-    let mut out = format!("Putting {target} back to snapshot {}", words::short(&plan.snapshot));
+    let what = match plan.paths.as_slice() {
+        [] => target,
+        [one] => format!("{} in {target}", visible(&one.path)),
+        several => format!("{} in {target}", words::count(several.len() as u64, "path")),
+    };
+    let mut out = format!("Putting {what} back to snapshot {}", words::short(&plan.snapshot));
     if let Some(taken) = plan.snapshot_time {
         let local = taken.to_zoned(now.time_zone().clone());
         let form = if local.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
@@ -99,10 +104,11 @@ pub fn done(plan: &PlanView, style: &Style) -> String {
 mod tests {
     use super::*;
 
+    fn paths(names: &[&str]) -> Vec<BytePath> {
+        names.iter().map(|name| BytePath::from_bytes(name.as_bytes())).collect()
+    }
+
     fn sample() -> PlanView {
-        let paths = |names: &[&str]| {
-            names.iter().map(|name| BytePath::from_bytes(name.as_bytes())).collect::<Vec<_>>()
-        };
         PlanView {
             snapshot: "0123456789abcdef".into(),
             snapshot_time: Some("2026-11-23T13:05:00Z".parse().expect("time")),
@@ -127,6 +133,9 @@ mod tests {
         assert!(render(&sample(), true, &now, &style).contains("evil\\u{1b}[2J"));
         insta::assert_snapshot!("plan_done", done(&sample(), &style));
         let nothing = PlanView { target: "/home/ann/code/shop".into(), ..PlanView::default() };
+        let one = PlanView { paths: paths(&["src/evil\x1b[2J"]), ..nothing.clone() };
+        let title = "Putting src/evil\\u{1b}[2J in ~/code/shop back";
+        assert!(render(&one, false, &now, &style).starts_with(title));
         assert!(render(&nothing, false, &now, &style).contains("nothing differs"));
     }
 }

@@ -41,6 +41,7 @@ impl Daemon {
             None => self.restore_here(&folder, what, request.dry_run, report).await,
         }?;
         plan.snapshot_time = Some(snapshot.time);
+        plan.paths = request.paths;
         Ok(plan)
     }
 
@@ -100,6 +101,7 @@ impl Daemon {
         let what = Restoring::State { snapshot: snapshot.id, paths };
         let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
         plan.snapshot_time = Some(snapshot.time);
+        plan.paths = vec![request.path];
         Ok(plan)
     }
 

@@ -260,6 +260,7 @@ pub(super) fn view(plan: &RestorePlan) -> PlanView {
         snapshot: plan.snapshot.to_string(),
         snapshot_time: None,
         target: plan.target.display().to_string(),
+        paths: Vec::new(),
         create: paths(&plan.created),
         replace: paths(&plan.replaced),
         delete: paths(&plan.deleted),
