@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringfence_model::api::{DiffRequest, HistoryQuery, RestoreRequest};
+use ringfence_model::bytes::encode;
 use ringfence_model::history::{SnapshotKind, SnapshotView};
 use ringfence_model::status::{FolderStatus, Protection, Severity, WatchMode, WatchStatus};
 use ringfence_testkit::project::differences;
@@ -41,8 +42,9 @@ impl Lab {
     }
 
     async fn snapshots(&self) -> Vec<SnapshotView> {
-        let query = HistoryQuery { folder: self.project.clone(), path: None };
-        self.daemon.history(query).await.expect("history")
+        let query = HistoryQuery { folder: self.project.clone(), path_b64: None, limit: None };
+        let history = self.daemon.history(query).await.expect("history");
+        history.snapshots.into_iter().map(|entry| entry.snapshot).collect()
     }
 
     /// What the newest snapshot holds, put beside the project.
@@ -157,9 +159,13 @@ async fn what_changed_while_no_daemon_ran_is_stored_when_one_does() {
     fs::write(lab.project.join("meanwhile"), "x").expect("written");
     let next = Daemon::new(lab.daemon.layout.clone());
     tokio::spawn(Arc::clone(&next).protect_folders());
-    let query = || HistoryQuery { folder: lab.project.clone(), path: Some("meanwhile".into()) };
+    let query = || HistoryQuery {
+        folder: lab.project.clone(),
+        path_b64: Some(encode(b"meanwhile")),
+        limit: None,
+    };
     until(&next, &lab.project, |folder| watch(folder).walked.is_some()).await;
-    assert_eq!(next.history(query()).await.expect("history").len(), 1);
+    assert_eq!(next.history(query()).await.expect("history").snapshots.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,9 +246,10 @@ async fn a_vault_that_fails_is_said_and_tried_again_and_delays_nobody_else() {
     fs::write(lab.project.join("new"), "x").expect("written");
     lab.until(|folder| folder.protection == Protection::Failing).await;
     fs::write(other.join("new"), "x").expect("written");
-    let query = || HistoryQuery { folder: other.clone(), path: Some("new".into()) };
+    let query =
+        || HistoryQuery { folder: other.clone(), path_b64: Some(encode(b"new")), limit: None };
     let begun = Instant::now();
-    while lab.daemon.history(query()).await.expect("history").is_empty() {
+    while lab.daemon.history(query()).await.expect("history").snapshots.is_empty() {
         assert!(begun.elapsed() < PATIENCE, "the other folder waits");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -276,6 +283,7 @@ async fn twenty_thousand_files_are_no_reason_to_look_at_them_all() {
         from: Some("latest".into()),
         to: None,
         text: false,
+        paths: Vec::new(),
     };
     assert_eq!(lab.daemon.diff(request).await.expect("compared").changes, []);
 }
