@@ -113,6 +113,7 @@ mod tests {
             snapshot: "0123456789abcdef".into(),
             snapshot_time: Some("2026-11-23T13:05:00Z".parse().expect("time")),
             target: "/home/ann/code/shop".into(),
+            paths: Vec::new(),
             create: paths(&["a", "b", "c", "d", "e", "f", "evil\x1b[2J"]),
             replace: paths(&["src/main.rs"]),
             delete: paths(&["node_modules/.x"]),
