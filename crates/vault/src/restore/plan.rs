@@ -17,15 +17,16 @@ use crate::restore::Follow;
 use crate::scan::{ancestors, young_from};
 use crate::stat::{Stamp, Stat, timestamp};
 
-/// One thing to do.
+/// One thing to do. What a path is to become is looked up in the snapshot when its turn
+/// comes: a plan may have a great many actions.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     /// Remove what is there.
     Remove { path: Vec<u8>, seen: Stat },
     /// Make, or replace what `seen` describes.
-    Put { path: Vec<u8>, node: Box<Node>, seen: Option<Stat> },
+    Put { path: Vec<u8>, seen: Option<Stat> },
     /// Set metadata only.
-    Adjust { path: Vec<u8>, node: Box<Node>, seen: Stat },
+    Adjust { path: Vec<u8>, seen: Stat },
 }
 
 /// Plans going back to a snapshot.
@@ -138,6 +139,8 @@ struct Planner<'a> {
     guard: Guard,
     held: Option<Held<'a>>,
     actions: Vec<Action>,
+    /// Entries with several names that get a new version.
+    shared: Shared,
     entries: [Vec<Entry>; 4],
     conflicts: Vec<Conflict>,
     bytes: u64,
@@ -169,6 +172,7 @@ impl<'a> Planner<'a> {
             guard,
             held,
             actions: Vec::new(),
+            shared: Shared::default(),
             entries: Default::default(),
             conflicts: Vec::new(),
             bytes: 0,
@@ -215,7 +219,7 @@ impl<'a> Planner<'a> {
                     self.put(REPLACED, (path, node, Some(seen)), after);
                 } else {
                     self.entries[METADATA].extend(after);
-                    self.actions.push(Action::Adjust { path, node: Box::new(node), seen });
+                    self.actions.push(Action::Adjust { path, seen });
                 }
             }
             _ => {}
@@ -231,8 +235,9 @@ impl<'a> Planner<'a> {
         if node.is_file() {
             self.bytes += node.meta.size;
         }
+        self.shared.note(&node);
         self.entries[list].extend(as_entry);
-        self.actions.push(Action::Put { path, node: Box::new(node), seen });
+        self.actions.push(Action::Put { path, seen });
     }
 
     /// A new version is a new inode: the other names of a stored entry that gets one
@@ -244,13 +249,7 @@ impl<'a> Planner<'a> {
         foreign: &BTreeSet<Vec<u8>>,
         watch: Follow<'_>,
     ) -> Result<()> {
-        let mut shared = Shared::default();
-        for action in &self.actions {
-            if let Action::Put { node, .. } = action {
-                shared.note(node);
-            }
-        }
-        let shared = shared.incomplete();
+        let shared = std::mem::take(&mut self.shared).incomplete();
         if shared.is_empty() {
             return Ok(());
         }
@@ -264,7 +263,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             if let Some(number) = planned.get(&path) {
-                self.replace_instead(*number, node);
+                self.replace_instead(*number);
                 continue;
             }
             let (parent, name) = split(&path);
@@ -278,7 +277,7 @@ impl<'a> Planner<'a> {
                 self.keep(&path, ConflictWhy::HeldByNoSnapshot);
             } else {
                 self.entries[REPLACED].push(Entry::from_node(path.clone(), &node));
-                self.actions.push(Action::Put { path, node: Box::new(node), seen: Some(seen) });
+                self.actions.push(Action::Put { path, seen: Some(seen) });
             }
         }
         Ok(())
@@ -295,7 +294,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Turns the setting of metadata into a replacement; other actions stay.
-    fn replace_instead(&mut self, number: usize, node: Node) {
+    fn replace_instead(&mut self, number: usize) {
         let Some(Action::Adjust { path, seen, .. }) = self.actions.get(number).cloned() else {
             return;
         };
@@ -304,7 +303,7 @@ impl<'a> Planner<'a> {
             .partition(|entry| entry.path.0 != path);
         self.entries[METADATA] = metadata;
         self.entries[REPLACED].extend::<Vec<_>>(replaced);
-        self.actions[number] = Action::Put { path, node: Box::new(node), seen: Some(seen) };
+        self.actions[number] = Action::Put { path, seen: Some(seen) };
     }
 
     fn finish(mut self, request: &RestoreRequest) -> RestorePlan {

@@ -9,6 +9,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustic_core::DataId;
 use rustic_core::repofile::{Node, NodeType};
@@ -18,7 +19,9 @@ use super::log::{self, Header, LogStep, Writer};
 use super::plan::Action;
 use super::{Follow, RestorePlan, attributes};
 use crate::beneath::{Dir, Places, split};
-use crate::catalog::EntryPath;
+use crate::browse::root_node;
+use crate::catalog::{self, EntryPath};
+use crate::diff::Lookup;
 use crate::engine::{Engine, Repo};
 use crate::error::{At, Result, VaultError};
 use crate::stat::{Stat, unix_mode};
@@ -29,6 +32,9 @@ pub(crate) const NEW: &str = "new";
 pub(crate) const OLD: &str = "old";
 /// Zero blocks of this size become holes.
 const HOLE: usize = 4096;
+/// So many entries are staged at a time, by so many threads.
+const BATCH: usize = 256;
+const WORKERS: usize = 4;
 
 /// Whether a restore into `target` could be prepared in `staging`, which need not exist
 /// yet: renaming works within one mount only, and the device number alone does not tell.
@@ -113,12 +119,20 @@ pub(crate) fn stage(
     let repo = engine.repo()?;
     let root = Dir::open_root(&plan.target)?;
     let inode = root.stat().at("look at the folder", &plan.target)?.ino;
+    let snapshot = catalog::load(engine, &repo, plan.snapshot.0)?;
+    let mut stored = Stored {
+        lookup: Lookup::new(engine, &repo, snapshot.tree)?,
+        root: root_node(&snapshot),
+        vault: engine.storage.dir(),
+    };
     let mut stager = Stager {
-        engine,
-        repo: &repo,
-        watch,
-        new: Dir::open_root(&staging.join(NEW))?,
-        path: staging.join(NEW),
+        maker: Maker {
+            engine,
+            repo: &repo,
+            watch,
+            new: Dir::open_root(&staging.join(NEW))?,
+            path: staging.join(NEW),
+        },
         twins: HashMap::new(),
     };
     let header = Header { schema: 1, target: plan.target.clone(), inode, bytes: plan.bytes };
@@ -131,41 +145,76 @@ pub(crate) fn stage(
         }
     }
     let mut last = Vec::new();
-    for (number, action) in plan.actions.iter().enumerate() {
+    let mut number = 0;
+    for batch in plan.actions.chunks(BATCH) {
         watch.cancel.check()?;
-        match action {
-            Action::Remove { .. } => {}
-            Action::Adjust { path, node, seen } => last.push(LogStep::Adjust {
-                path: EntryPath(path.clone()),
-                node: bare(node),
-                seen: Some(*seen),
-            }),
-            Action::Put { path, node, .. } if node.is_dir() => {
-                let path = EntryPath(path.clone());
-                writer.step(&LogStep::MakeDir { path: path.clone() })?;
-                last.push(LogStep::Adjust { path, node: bare(node), seen: None });
+        let mut waiting = Vec::new();
+        for action in batch {
+            match action {
+                Action::Remove { .. } => {}
+                Action::Adjust { path, seen } => {
+                    let node = stored.find(path)?;
+                    let closes = node.is_dir();
+                    let path = EntryPath(path.clone());
+                    let step = LogStep::Adjust { path, node: bare(&node), seen: Some(*seen) };
+                    // A directory's final mode may close it to us: its turn comes last.
+                    if closes { last.push(step) } else { writer.step(&step)? }
+                }
+                Action::Put { path, seen } => {
+                    let node = stored.find(path)?;
+                    let path = EntryPath(path.clone());
+                    if node.is_dir() {
+                        writer.step(&LogStep::MakeDir { path: path.clone() })?;
+                        last.push(LogStep::Adjust { path, node: bare(&node), seen: None });
+                    } else {
+                        waiting.push((number, path, node, *seen));
+                    }
+                }
             }
-            Action::Put { path, node, seen } => {
-                let number = number as u64;
-                let inode = stager.put(number, node)?;
-                let path = EntryPath(path.clone());
-                writer.step(&LogStep::Place { number, path, inode, seen: *seen })?;
-            }
+            number += 1;
+        }
+        let inodes = stager.put(&waiting)?;
+        for ((number, path, _, seen), inode) in waiting.into_iter().zip(inodes) {
+            writer.step(&LogStep::Place { number, path, inode, seen })?;
         }
     }
-    last.extend(settled(plan, root));
-    // The innermost first: a directory's final mode may close it to us.
+    let settled = settled(plan, &last, root);
+    last.extend(settled);
+    // The innermost first.
     last.sort_by_key(|step| std::cmp::Reverse(depth(step)));
     for step in &last {
         writer.step(step)?;
     }
-    rustix::fs::syncfs(&stager.new).at("sync", staging)?;
+    rustix::fs::syncfs(&stager.maker.new).at("sync", staging)?;
     writer.publish()
+}
+
+/// The state that a plan goes back to.
+struct Stored<'a> {
+    lookup: Lookup<'a>,
+    root: Node,
+    vault: &'a Path,
+}
+
+impl Stored<'_> {
+    /// What a path of the plan is to become.
+    fn find(&mut self, path: &[u8]) -> Result<Node> {
+        if path.is_empty() {
+            return Ok(self.root.clone());
+        }
+        self.lookup.find(path).ok_or_else(|| VaultError::Damaged {
+            path: self.vault.into(),
+            what: format!("`{}` could not be read again", String::from_utf8_lossy(path)),
+        })
+    }
 }
 
 /// Directories whose content is touched get their present mode and time back, unless
 /// the plan removes them or sets these anyway.
-fn settled(plan: &RestorePlan, root: Dir) -> Vec<LogStep> {
+fn settled(plan: &RestorePlan, last: &[LogStep], root: Dir) -> Vec<LogStep> {
+    if !plan.steady {
+        return Vec::new();
+    }
     let mut touched = BTreeMap::new();
     let mut set: Vec<&[u8]> = Vec::new();
     let mut places = Places::new(root);
@@ -177,16 +226,8 @@ fn settled(plan: &RestorePlan, root: Dir) -> Vec<LogStep> {
                 }
                 path
             }
-            Action::Put { path, node, .. } => {
-                if node.is_dir() {
-                    set.push(path);
-                }
-                path
-            }
-            Action::Adjust { path, .. } => {
-                set.push(path);
-                continue;
-            }
+            Action::Put { path, .. } => path,
+            Action::Adjust { .. } => continue,
         };
         let parent = split(path).0;
         if path.is_empty() || touched.contains_key(parent) {
@@ -196,19 +237,19 @@ fn settled(plan: &RestorePlan, root: Dir) -> Vec<LogStep> {
             touched.insert(parent.to_vec(), stat);
         }
     }
-    for path in set {
+    let set_anyway = last.iter().filter_map(|step| match step {
+        LogStep::Adjust { path, .. } => Some(path.0.as_slice()),
+        _ => None,
+    });
+    for path in set.into_iter().chain(set_anyway) {
         touched.remove(path);
     }
-    let steady = plan.steady;
-    touched
-        .into_iter()
-        .filter(|_| steady)
-        .map(|(path, stat)| LogStep::Settle {
-            path: EntryPath(path),
-            mode: stat.mode & 0o7777,
-            mtime: stat.mtime,
-        })
-        .collect()
+    let settle = |(path, stat): (Vec<u8>, Stat)| LogStep::Settle {
+        path: EntryPath(path),
+        mode: stat.mode & 0o7777,
+        mtime: stat.mtime,
+    };
+    touched.into_iter().map(settle).collect()
 }
 
 fn depth(step: &LogStep) -> (usize, usize) {
@@ -228,39 +269,91 @@ fn bare(node: &Node) -> Box<Node> {
     Box::new(node)
 }
 
+/// An entry to stage: the number of its action, where it will go, what it is.
+type Waiting = (u64, EntryPath, Node, Option<Stat>);
+
 struct Stager<'a> {
-    engine: &'a Engine,
-    repo: &'a Repo,
-    watch: Follow<'a>,
-    new: Dir,
-    path: PathBuf,
+    maker: Maker<'a>,
     /// Entries with several names, by inode: the second name links to the first.
     twins: HashMap<u64, (u64, Node)>,
 }
 
 impl Stager<'_> {
-    /// Stages one entry and gives its inode.
-    fn put(&mut self, number: u64, node: &Node) -> Result<u64> {
-        let name = number.to_string();
-        let place = self.path.join(&name);
-        if let Some((first, twin)) =
-            self.twins.get(&node.meta.inode).filter(|_| node.meta.links > 1)
+    /// Stages some entries, several at a time, and gives their inodes in the same order.
+    fn put(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>> {
+        let next = AtomicUsize::new(0);
+        let maker = &self.maker;
+        let work = || -> Result<Vec<(usize, u64)>> {
+            let mut made = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((number, _, node, _)) = waiting.get(index) else { return Ok(made) };
+                if node.meta.links <= 1 {
+                    made.push((index, maker.single(*number, node)?));
+                }
+            }
+        };
+        let mut inodes = vec![0; waiting.len()];
+        let made = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().map(|worker| worker.join()).collect::<Vec<_>>()
+        });
+        for worker in made {
+            let lost = |_| VaultError::Engine { doing: "staging", detail: "it panicked".into() };
+            for (index, inode) in worker.map_err(lost)?? {
+                inodes[index] = inode;
+            }
+        }
+        // One name after the other, because the second links to the first.
+        for (index, (number, _, node, _)) in waiting.iter().enumerate() {
+            if node.meta.links > 1 {
+                inodes[index] = self.shared(*number, node)?;
+            }
+        }
+        Ok(inodes)
+    }
+
+    /// Stages an entry that has several names.
+    fn shared(&mut self, number: u64, node: &Node) -> Result<u64> {
+        if let Some((first, twin)) = self.twins.get(&node.meta.inode)
             && twin.content == node.content
             && twin.node_type == node.node_type
         {
-            let first = first.to_string();
-            rustix::fs::linkat(&self.new, first, &self.new, &name, AtFlags::empty())
-                .at("link", &place)?;
-        } else {
-            self.make(&name, &place, node)?;
-            attributes::set_all(&self.new, OsStr::new(&name), node)
-                .at("set the attributes of", &place)?;
-            if node.meta.links > 1 {
-                self.twins.insert(node.meta.inode, (number, node.clone()));
-            }
+            return self.maker.link(*first, number);
         }
-        let stat = self.new.stat_at(OsStr::new(&name)).at("look at", &place)?;
-        Ok(stat.ino)
+        self.twins.insert(node.meta.inode, (number, node.clone()));
+        self.maker.single(number, node)
+    }
+}
+
+/// Makes single entries in staging, also on several threads.
+struct Maker<'a> {
+    engine: &'a Engine,
+    repo: &'a Repo,
+    watch: Follow<'a>,
+    new: Dir,
+    path: PathBuf,
+}
+
+impl Maker<'_> {
+    /// Stages one entry and gives its inode.
+    fn single(&self, number: u64, node: &Node) -> Result<u64> {
+        self.watch.cancel.check()?;
+        let name = number.to_string();
+        let place = self.path.join(&name);
+        self.make(&name, &place, node)?;
+        attributes::set_all(&self.new, OsStr::new(&name), node)
+            .at("set the attributes of", &place)?;
+        Ok(self.new.stat_at(OsStr::new(&name)).at("look at", &place)?.ino)
+    }
+
+    /// Stages another name of an entry.
+    fn link(&self, first: u64, number: u64) -> Result<u64> {
+        let name = number.to_string();
+        let place = self.path.join(&name);
+        rustix::fs::linkat(&self.new, first.to_string(), &self.new, &name, AtFlags::empty())
+            .at("link", &place)?;
+        Ok(self.new.stat_at(OsStr::new(&name)).at("look at", &place)?.ino)
     }
 
     fn make(&self, name: &str, place: &Path, node: &Node) -> Result<()> {
