@@ -9,6 +9,7 @@ pub mod gateways;
 pub mod guest;
 pub mod host;
 pub mod image;
+mod mount;
 pub mod server;
 pub mod session;
 pub mod shares;
@@ -78,6 +79,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     // Nobody is told anything before it is known what an earlier daemon left running.
     Arc::clone(&daemon).recover().await;
     tokio::spawn(Arc::clone(&daemon).keep_house());
+    tokio::spawn(Arc::clone(&daemon).keep_copies());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
@@ -114,6 +116,16 @@ pub fn gateway() -> ExitCode {
 pub fn session_process() -> ExitCode {
     let _ = rustix::process::setsid();
     match session::run(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// Shows one vault's snapshots as a file system.
+#[must_use]
+pub fn mount_process() -> ExitCode {
+    let _ = rustix::process::setsid();
+    match mount::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
     }

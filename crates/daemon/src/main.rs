@@ -26,6 +26,9 @@ enum Role {
     /// One session's ssh, terminal and record; reads its specification from standard input.
     #[command(hide = true)]
     Session,
+    /// One vault's snapshots as a file system; reads its specification from standard input.
+    #[command(hide = true)]
+    Mount,
 }
 
 // Not asynchronous: share and gateway confine themselves while they have one thread.
@@ -35,5 +38,6 @@ fn main() -> ExitCode {
         Role::Share => ringfenced::share(),
         Role::Gateway => ringfenced::gateway(),
         Role::Session => ringfenced::session_process(),
+        Role::Mount => ringfenced::mount_process(),
     }
 }

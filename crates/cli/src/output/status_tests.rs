@@ -24,6 +24,7 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         error: (protection == Protection::Failing).then(|| "no space left on device".into()),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
+        copies: Vec::new(),
     }
 }
 

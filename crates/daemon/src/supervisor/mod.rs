@@ -6,6 +6,7 @@
 
 mod backup;
 mod close;
+mod copies;
 mod doctor;
 mod folders;
 mod host_runs;
@@ -13,6 +14,7 @@ mod housekeeping;
 mod images;
 mod machine_acts;
 mod machines;
+mod mount;
 mod profiles;
 mod recover;
 pub mod report;
@@ -61,6 +63,8 @@ pub struct Daemon {
     broken: Mutex<HashMap<SessionId, String>>,
     /// The losses of shares, heard by the housekeeping.
     lost_shares: Mutex<Option<mpsc::UnboundedReceiver<(MachineName, FolderId)>>>,
+    /// Whose turn it is to make a copy.
+    copy_turns: copies::Turns,
     shutdown: CancellationToken,
 }
 
@@ -83,6 +87,7 @@ impl Daemon {
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),
             lost_shares: Mutex::new(Some(lost_shares)),
+            copy_turns: copies::Turns::default(),
             shutdown: CancellationToken::new(),
             layout,
         })

@@ -9,7 +9,7 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders};
+use super::{Daemon, copies, failed, folders};
 use crate::host::clock;
 
 /// Sessions that are over and still shown.
@@ -59,7 +59,8 @@ impl Daemon {
     /// # Errors
     /// When the state cannot be read.
     pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
-        let rules = folders::rules_of(&folder.path, &self.config.last_good());
+        let config = self.config.last_good();
+        let rules = folders::rules_of(&folder.path, &config);
         let record = self.store.protection(&folder.id).map_err(failed)?;
         let vault = self.layout.vault(&folder.id);
         // Never "protected" by memory alone: the vault must be there.
@@ -89,6 +90,7 @@ impl Daemon {
             error: record.error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            copies: self.copy_statuses(folder, &config)?,
         })
     }
 
@@ -125,6 +127,7 @@ impl Daemon {
                 }
             });
         }
+        problems.extend(folders.iter().flat_map(copies::problems));
         for machine in machines {
             if let MachineState::Failed { reason } = &machine.state {
                 let command = format!("ringfence machine start {}", machine.name);

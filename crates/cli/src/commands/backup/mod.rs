@@ -1,8 +1,11 @@
 //! `ringfence backup …`: one file a sub-command. Owns the list of them and their help.
 
 pub mod check;
+pub mod copy;
 pub mod key;
+pub mod mount;
 pub mod now;
+pub mod recover;
 pub mod status;
 pub mod switch;
 
@@ -23,8 +26,14 @@ pub enum BackupCommand {
     Status(JsonArgs),
     /// Check that a vault is whole
     Check(check::CheckArgs),
-    /// Print the password of a vault, for stock restic
-    Key(DirArgs),
+    /// Print the password of a vault, for stock restic, or a recovery sheet
+    Key(key::KeyArgs),
+    /// Bring a folder's second copies up to date now; it also happens by itself
+    Copy(copy::CopyArgs),
+    /// Get a folder back out of its second copy, with nothing but the key
+    Recover(recover::RecoverArgs),
+    /// Show the snapshots as a read-only file system, one directory for each
+    Mount(mount::MountArgs),
     /// Turn a folder's protection off. Nothing brings its files back after that
     Off(switch::OffArgs),
     /// Turn a folder's protection on again
@@ -48,6 +57,9 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
         BackupCommand::Status(json) => status::run(app, json).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
+        BackupCommand::Copy(args) => copy::run(app, &args).await,
+        BackupCommand::Recover(args) => recover::run(app, &args).await,
+        BackupCommand::Mount(args) => mount::run(app, &args).await,
         BackupCommand::Off(args) => switch::off(app, args).await,
         BackupCommand::On(args) => switch::on(app, &args).await,
     }
