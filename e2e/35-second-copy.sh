@@ -55,16 +55,14 @@ user = "ann"
 password = "e2e-hush"
 EOF
 
-step "a file of secrets that others can read is not used"
+chmod 0600 "$secrets"
+
+step "a folder whose backup has a key that must not be lost, which is said"
 folder=$(new_folder 'copied')
 make_project "$folder"
 head -c 24000000 /dev/urandom >"$folder/big"
-chmod 0644 "$secrets"
 expect 0 ringfence folder add "$folder"
 says 'nobody can read the backup'
-expect 3 ringfence backup copy "$folder"
-says 'chmod 600'
-chmod 0600 "$secrets"
 copies() { fact ".folders[0].copies[] | $1"; }
 
 step "the daemon is killed in the middle of copying"
@@ -112,6 +110,12 @@ step "no login and no key is in a log, a status, a state file or a command line"
 for secret in e2e-hush "$RESTIC_PASSWORD"; do
     if grep -qaF -e "$secret" "$WORK/told"; then die "a secret is told"; fi
 done
+
+step "a file of logins that others can read is not used"
+chmod 0644 "$secrets"
+expect 3 ringfence backup copy "$folder"
+says 'chmod 600'
+chmod 0600 "$secrets"
 
 step "the recovery sheet"
 ringfence backup key --sheet "$folder" >"$WORK/sheet"

@@ -20,15 +20,16 @@ in_session() {
         if [ "$unlock" = yes ]; then printf hush | gnome-keyring-daemon --unlock --components=secrets >/dev/null; fi
         "$@"' bash "$unlock" "$@" || die "in the session: $*"
 }
+# in_keyring FOLDER ID
+in_keyring() { [ "$(secret-tool lookup application ringfence vault "$2")" = "$(ringfence backup key "$1")" ]; }
 key_file() { find "$RINGFENCE_HOME/state/keys" -name '*.key'; }
-export -f key_file
+export -f key_file in_keyring
 
 put() {
     expect 0 ringfence folder add "$1"
     local id
     id=$(fact '.folders[0].id')
-    in_keyring() { [ "$(secret-tool lookup application ringfence vault "$id")" = "$(ringfence backup key "$1")" ]; }
-    wait_for 30 "the key is in the keyring" in_keyring "$1"
+    wait_for 30 "the key is in the keyring" in_keyring "$1" "$id"
     ringfence daemon stop
     mv "$(key_file)" "$WORK/key-aside"
     expect 0 ringfence history "$1"
