@@ -16,14 +16,12 @@ use ringfence_vault::{
     Vault, VaultError, VaultKey, Web,
 };
 
-use super::{Vaults, blocking, convert, secrets, sftp, vault_error};
+use super::{Vaults, background, blocking, convert, secrets, sftp, vault_error};
 use crate::host::{clock, facts};
 use crate::supervisor::report::Report;
 
 /// Region of stores that have none.
 const REGION: &str = "us-east-1";
-/// How far a copying thread stands behind others.
-const NICE: i32 = 10;
 
 /// How a copy is made.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +97,7 @@ impl Vaults {
             progress: Some(convert::progress(report, format!("copying to {target}"))),
             cancel: Cancel::default(),
         };
-        behind_others(move || vault.copy_to(&place, &request)).await.map_err(|error| {
+        background(move || vault.copy_to(&place, &request)).await.map_err(|error| {
             let api = vault_error(&error);
             match error {
                 VaultError::CopyGone { .. } => api.hint(format!(
@@ -253,24 +251,6 @@ fn make_private(directory: &Path) -> Result<(), VaultError> {
         path: directory.to_owned(),
         source,
     })
-}
-
-/// Runs blocking work on a thread of its own that lets others go first. A daemon that ends does
-/// not wait for it: whatever it was sending is sent again.
-async fn behind_others<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
-) -> Result<T, VaultError> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let failed = |detail: String| VaultError::Engine { doing: "working", detail };
-    std::thread::Builder::new()
-        .name("copy".into())
-        .spawn(move || {
-            // Of this thread alone; without it the copy is only less polite.
-            let _ = rustix::process::setpriority_process(None, NICE);
-            let _ = tell.send(work());
-        })
-        .map_err(|error| failed(error.to_string()))?;
-    told.await.unwrap_or_else(|_| Err(failed("the thread that copied ended".into())))
 }
 
 /// When the youngest snapshot file of a vault was written, as its file system says.

@@ -4,6 +4,7 @@
 mod copies;
 mod folders;
 mod history;
+mod protect;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use ringfence_model::history::SnapshotKind;
 use ringfence_model::name::FolderId;
 use ringfence_vault::VaultKey;
 
+use super::super::protect::Want;
 use super::super::report::Report;
 use super::super::{Daemon, failed, folders};
 use crate::host::{clock, facts};
@@ -65,7 +66,8 @@ impl Daemon {
         if request.register {
             self.vaults.keep_copy(recovered, key()?, self.layout.vault_key(&id), report).await?;
             let folder = self.register_as(&view.to, Some(id))?;
-            self.vaults.snapshot(&folder, SnapshotKind::Manual, None, report).await?;
+            self.snapshot(&folder, Want::whole(SnapshotKind::Manual), report).await?;
+            self.protect.tell();
             view.registered = true;
         } else {
             drop(recovered);
