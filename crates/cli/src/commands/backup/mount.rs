@@ -87,5 +87,11 @@ async fn show(app: &App, folder: &Path, at: &Path) -> Result<()> {
             ended.map_err(|error| lost(error.into()))?.map_err(lost)?;
         }
     }
-    Ok(())
+    // A mount whose process was killed answers that nobody serves it any more.
+    match std::fs::metadata(at) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) => {
+            Err(lost(error))
+        }
+        _ => Ok(()),
+    }
 }
