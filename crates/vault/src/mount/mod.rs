@@ -35,6 +35,10 @@ impl Mounted {
     /// When the system refuses.
     pub fn unmount(self) -> io::Result<()> {
         let Err(error) = self.session.umount_and_join() else { return Ok(()) };
+        // Somebody unmounted it already.
+        if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) {
+            return Ok(());
+        }
         let detached = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
         detached.map_err(|_| error)
     }
