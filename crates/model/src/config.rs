@@ -225,7 +225,13 @@ impl Config {
         };
 
         let copies = |targets: Vec<Spanned<String>>| {
-            copy_targets(&targets, home).map_err(|(offset, message)| at(offset, message))
+            copy_targets(&targets, home).map_err(|(offset, message)| {
+                let mut error = at(offset, message);
+                // Somebody may have put a password there: it is not repeated.
+                error.excerpt = error.excerpt.chars().take(error.column - 1).collect();
+                error.excerpt.push('…');
+                error
+            })
         };
 
         let defaults = Defaults {
