@@ -9,7 +9,8 @@ use rustic_core::repofile::Node;
 
 /// Entries that the kernel may know at one time; it forgets them when it needs room.
 const MOST_ENTRIES: usize = 1_000_000;
-/// Entries of directories that are kept parsed.
+/// Directories that are kept parsed, and entries in them.
+const MOST_DIRECTORIES: usize = 256;
 const MOST_PARSED: usize = 200_000;
 
 /// What a number stands for. A directory is known by its tree; what is in it by name.
@@ -92,22 +93,28 @@ impl Listing {
 
 /// The directories read last.
 #[derive(Default)]
-pub(super) struct Parsed(VecDeque<(TreeId, Arc<Listing>)>);
+pub(super) struct Parsed {
+    known: VecDeque<(TreeId, Arc<Listing>)>,
+    entries: usize,
+}
 
 impl Parsed {
     pub(super) fn get(&mut self, tree: TreeId) -> Option<Arc<Listing>> {
-        let at = self.0.iter().position(|(known, _)| *known == tree)?;
-        let found = self.0.remove(at)?;
+        let at = self.known.iter().position(|(known, _)| *known == tree)?;
+        let found = self.known.remove(at)?;
         let listing = Arc::clone(&found.1);
-        self.0.push_back(found);
+        self.known.push_back(found);
         Some(listing)
     }
 
     pub(super) fn put(&mut self, tree: TreeId, listing: Arc<Listing>) {
-        self.0.push_back((tree, listing));
-        let mut all: usize = self.0.iter().map(|(_, listing)| listing.nodes.len() + 1).sum();
-        while all > MOST_PARSED && self.0.len() > 1 {
-            all -= self.0.pop_front().map_or(0, |(_, listing)| listing.nodes.len() + 1);
+        self.entries += listing.nodes.len();
+        self.known.push_back((tree, listing));
+        let too_much =
+            |parsed: &Self| parsed.known.len() > MOST_DIRECTORIES || parsed.entries > MOST_PARSED;
+        while self.known.len() > 1 && too_much(self) {
+            let gone = self.known.pop_front();
+            self.entries -= gone.map_or(0, |(_, listing)| listing.nodes.len());
         }
     }
 }
@@ -115,6 +122,7 @@ impl Parsed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustic_core::repofile::{Metadata, NodeType};
 
     #[test]
     fn numbers_live_as_long_as_the_kernel_knows_them() {
@@ -141,11 +149,23 @@ mod tests {
             id[..8].copy_from_slice(&n.to_be_bytes());
             TreeId::from(rustic_core::Id::new(id))
         };
-        for n in 0..MOST_PARSED + 10 {
+        for n in 0..MOST_DIRECTORIES + 10 {
             parsed.put(tree(n), listing());
         }
         assert!(parsed.get(tree(3)).is_none());
-        assert!(parsed.get(tree(MOST_PARSED)).is_some());
-        assert_eq!(parsed.0.len(), MOST_PARSED);
+        assert!(parsed.get(tree(MOST_DIRECTORIES)).is_some());
+        assert_eq!(parsed.known.len(), MOST_DIRECTORIES);
+    }
+
+    #[test]
+    fn a_directory_of_any_size_is_kept_but_not_beside_others() {
+        let mut parsed = Parsed::default();
+        let tree = |n: u8| TreeId::from(rustic_core::Id::new([n; 32]));
+        let node = || Node::new_node("x".as_ref(), NodeType::File, Metadata::default());
+        let huge = || Arc::new(Listing::new((0..=MOST_PARSED).map(|_| node()).collect()));
+        parsed.put(tree(1), huge());
+        parsed.put(tree(2), huge());
+        assert!(parsed.get(tree(1)).is_none() && parsed.get(tree(2)).is_some());
+        assert_eq!(parsed.entries, MOST_PARSED + 1);
     }
 }
