@@ -9,17 +9,19 @@ before=$(reference "$folder")
 echo later >"$folder/later.txt"
 expect 0 ringfence backup now "$folder"
 at=$WORK/snapshots
+# A scenario that fails leaves no mount behind.
+trap '[ -z "$client" ] || kill -9 "$client" 2>/dev/null; umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" 2>/dev/null || true' EXIT
 mount_processes() { pgrep -f "^$(realpath "$RINGFENCE_BIN/ringfenced") mount" || true; }
 # Content, kind, mode, owner, time; the mount shows no attributes, and each name of a file by itself.
 same() { ! rsync -anc --delete --itemize-changes "$1/" "$2/" | grep -q .; }
 
 step "every snapshot is a directory"
-ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 equal "directories" "$(find "$at" -mindepth 1 -maxdepth 1 -type d | wc -l)" 2
-oldest=$(find "$at" -mindepth 1 -maxdepth 1 -type d | sort | head -n 1)
-same "$before" "$oldest" || die "the oldest differs: $(rsync -anc --itemize-changes "$before/" "$oldest/")"
+oldest=$(echo "$at"/*_"$(ringfence history "$folder" --json | jq -r '.snapshots[-1].id[:8]')")
+same "$before" "$oldest" || die "the oldest differs: $(rsync -anc --delete --itemize-changes "$before/" "$oldest/")"
 equal "the newest" "$(cat "$at/latest/later.txt")" later
 [ ! -e "$oldest/later.txt" ] || die "the oldest has what came later"
 expect_failure touch "$at/latest/new"
@@ -36,7 +38,7 @@ equal "processes that show snapshots" "$(mount_processes)" ""
 
 step "it ends when the command is killed"
 mkdir "$at"
-ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 kill -9 "$client"
@@ -45,7 +47,7 @@ client=
 wait_for 30 "it is unmounted" test ! -L "$at/latest"
 
 step "what a killed process leaves is named, with the cure"
-ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 for process in $(mount_processes); do kill -9 "$process"; done
