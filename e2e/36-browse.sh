@@ -9,6 +9,8 @@ before=$(reference "$folder")
 echo later >"$folder/later.txt"
 expect 0 ringfence backup now "$folder"
 at=$WORK/snapshots
+# A scenario that fails leaves no mount behind.
+trap '[ -z "$client" ] || kill -9 "$client" 2>/dev/null; umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" 2>/dev/null || true' EXIT
 mount_processes() { pgrep -f "^$(realpath "$RINGFENCE_BIN/ringfenced") mount" || true; }
 # Content, kind, mode, owner, time; the mount shows no attributes, and each name of a file by itself.
 same() { ! rsync -anc --delete --itemize-changes "$1/" "$2/" | grep -q .; }
@@ -18,8 +20,8 @@ ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 equal "directories" "$(find "$at" -mindepth 1 -maxdepth 1 -type d | wc -l)" 2
-oldest=$(find "$at" -mindepth 1 -maxdepth 1 -type d | sort | head -n 1)
-same "$before" "$oldest" || die "the oldest differs: $(rsync -anc --itemize-changes "$before/" "$oldest/")"
+oldest=$(echo "$at"/*_"$(ringfence history "$folder" --json | jq -r '.snapshots[-1].id[:8]')")
+same "$before" "$oldest" || die "the oldest differs: $(rsync -anc --delete --itemize-changes "$before/" "$oldest/")"
 equal "the newest" "$(cat "$at/latest/later.txt")" later
 [ ! -e "$oldest/later.txt" ] || die "the oldest has what came later"
 expect_failure touch "$at/latest/new"
