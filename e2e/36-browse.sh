@@ -16,7 +16,7 @@ mount_processes() { pgrep -f "^$(realpath "$RINGFENCE_BIN/ringfenced") mount" ||
 same() { ! rsync -anc --delete --itemize-changes "$1/" "$2/" | grep -q .; }
 
 step "every snapshot is a directory"
-ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 equal "directories" "$(find "$at" -mindepth 1 -maxdepth 1 -type d | wc -l)" 2
@@ -38,7 +38,7 @@ equal "processes that show snapshots" "$(mount_processes)" ""
 
 step "it ends when the command is killed"
 mkdir "$at"
-ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 kill -9 "$client"
@@ -47,7 +47,7 @@ client=
 wait_for 30 "it is unmounted" test ! -L "$at/latest"
 
 step "what a killed process leaves is named, with the cure"
-ringfence backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
+"$RINGFENCE_BIN/ringfence" backup mount "$folder" "$at" >"$OUT" 2>"$ERR" &
 client=$!
 wait_for 60 "it is mounted" test -L "$at/latest"
 for process in $(mount_processes); do kill -9 "$process"; done
