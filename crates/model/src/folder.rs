@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::copy::CopyTarget;
 use crate::name::FolderId;
 use crate::profile::Selector;
 use crate::retention::Keep;
@@ -52,6 +53,9 @@ pub struct FolderRules {
     /// How large its vault may get; `None`: as the defaults say.
     #[serde(default)]
     pub limit: Option<Size>,
+    /// Where second copies of its vault go; `None`: as the defaults say.
+    #[serde(default)]
+    pub copy: Option<Vec<CopyTarget>>,
 }
 
 impl FolderRules {
@@ -65,6 +69,7 @@ impl FolderRules {
             backup: true,
             keep: None,
             limit: None,
+            copy: None,
         }
     }
 }

@@ -20,10 +20,12 @@ mod engine;
 mod error;
 mod history;
 mod key;
+mod mount;
 mod reader;
 mod restore;
 mod scan;
 mod settle;
+mod sheet;
 mod snapshot;
 mod source;
 mod stat;
@@ -46,6 +48,7 @@ pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use history::{ChangeCounts, History, PathChange, PathState, Version};
 pub use key::VaultKey;
+pub use mount::{Mounted, Naming, mount};
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,

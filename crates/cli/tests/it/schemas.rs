@@ -73,6 +73,7 @@ fn status() -> Value {
     let mut status = tables::status();
     // A field of a later version is in no schema of this one.
     status.as_object_mut().expect("an object").remove("a field of a later version");
+    status["folders"][0]["copies"] = json!([]);
     status
 }
 

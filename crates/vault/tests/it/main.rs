@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod lab;
 mod links;
+mod mounted;
 mod property;
 mod restore;
 mod restore_faults;
