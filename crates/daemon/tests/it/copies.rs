@@ -166,9 +166,9 @@ async fn a_folder_comes_back_on_a_computer_that_has_nothing_but_key_and_copy() {
         .expect("recovered");
     assert!(view.registered);
     assert_eq!(project::differences(&lab.project, &kept).expect("compares"), "");
-    let query = HistoryQuery { folder: kept.clone(), path: None };
+    let query = HistoryQuery { folder: kept.clone(), path_b64: None, limit: None };
     let history = fresh.daemon.history(query).await.expect("history");
-    assert!(history.len() >= 2, "{history:?}");
+    assert!(history.snapshots.len() >= 2, "{history:?}");
     assert_eq!(fresh.daemon.backup_key(&kept).expect("key").key, key);
     let status = fresh.daemon.status().await.expect("status");
     let own = lab.daemon.status().await.expect("status");
