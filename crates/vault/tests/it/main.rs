@@ -12,11 +12,14 @@
 mod basics;
 mod changes;
 mod copies;
+mod damage;
 mod faults;
 mod hostile;
 mod lab;
 mod links;
 mod property;
+mod rehearse;
+mod repair;
 mod restore;
 mod servers;
 mod stock_restic;
