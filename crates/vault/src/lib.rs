@@ -53,14 +53,11 @@ pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use key::VaultKey;
-<<<<<<< HEAD
+pub use mount::{Mounted, Naming, mount};
 pub use rehearse::{RehearsalRequest, Rehearsed};
 pub use repair::{
     Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair, repair,
 };
-=======
-pub use mount::{Mounted, Naming, mount};
->>>>>>> main
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,
