@@ -12,6 +12,7 @@
 mod basics;
 mod changes;
 mod copies;
+mod damage;
 mod faults;
 mod history;
 mod hostile;
@@ -19,6 +20,8 @@ mod lab;
 mod links;
 mod mounted;
 mod property;
+mod rehearse;
+mod repair;
 mod restore;
 mod restore_faults;
 mod servers;
