@@ -2,6 +2,7 @@
 //! machine, with real vaults. What needs machines is in `e2e/`.
 
 mod folders;
+mod held;
 mod history;
 mod protect;
 
