@@ -210,13 +210,14 @@ impl Watcher {
     /// and nobody read yet. With `polled` what is not watched counts as changed. Where
     /// nothing is watched everything does.
     pub async fn take(&self, polled: bool) -> Dirty {
-        let (answer, dirty) = oneshot::channel();
-        {
+        let dirty = {
+            let (answer, dirty) = oneshot::channel();
             let mut seen = self.shared.seen();
             if !seen.ended {
                 seen.asked.push(Asked { polled, answer });
             }
-        }
+            dirty
+        };
         self.shared.wake();
         dirty.await.unwrap_or_else(|_| {
             // Its thread is gone, or went before it answered.
