@@ -12,11 +12,15 @@
 mod basics;
 mod changes;
 mod copies;
+mod damage;
 mod faults;
 mod hostile;
 mod lab;
 mod links;
+mod mounted;
 mod property;
+mod rehearse;
+mod repair;
 mod restore;
 mod servers;
 mod stock_restic;
