@@ -16,6 +16,8 @@ mod diff;
 mod engine;
 mod error;
 mod key;
+mod prune;
+mod removal;
 mod restore;
 mod scan;
 mod snapshot;
@@ -34,6 +36,7 @@ pub use check::{CheckReport, Problem, Severity};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use key::VaultKey;
+pub use prune::{PruneForecast, PruneReport, PruneRequest};
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,

@@ -15,5 +15,6 @@ mod hostile;
 mod lab;
 mod links;
 mod property;
+mod prune;
 mod restore;
 mod stock_restic;
