@@ -179,7 +179,7 @@ impl Output {
         } else {
             progress::How::Silent
         };
-        progress::Waiting::new(how, self.quiet)
+        progress::Waiting::new(how, self.quiet, self.error_style.clone())
     }
 
     /// Asks a question that `y` answers with yes, and everything else with no.
@@ -187,9 +187,18 @@ impl Output {
     /// # Errors
     /// When standard input cannot be read.
     pub async fn ask(&self, question: &str) -> Result<bool> {
+        let answer = self.ask_words(&format!("{question} [y/N]")).await?;
+        Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for words.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub async fn ask_words(&self, question: &str) -> Result<String> {
         {
             let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "{question} [y/N] ");
+            let _ = write!(stderr, "{question} ");
             let _ = stderr.flush();
         }
         let read = tokio::task::spawn_blocking(|| {
@@ -200,6 +209,6 @@ impl Output {
         let answer = answer.map_err(|error| {
             ApiError::from_source(ErrorKind::Failed, "standard input cannot be read", &error)
         })?;
-        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        Ok(answer.trim().to_owned())
     }
 }

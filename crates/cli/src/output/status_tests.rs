@@ -2,6 +2,7 @@ use super::*;
 use ringfence_model::folder::Access;
 use ringfence_model::machine::Limits;
 use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
+use ringfence_model::protection::{Actor, OptOut};
 use ringfence_model::size::Size;
 use ringfence_model::status::{LastSnapshot, STATUS_SCHEMA, ShareStatus};
 
@@ -24,6 +25,12 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         error: (protection == Protection::Failing).then(|| "no space left on device".into()),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
+        opt_out: (protection == Protection::Off).then(|| OptOut {
+            by: Actor { uid: Some(1000), user: Some("ann".into()), terminal: None },
+            at: "2026-11-20T09:00:00Z".parse().expect("time"),
+        }),
+        paused_until: (protection == Protection::Paused)
+            .then(|| "2026-11-23T14:40:00Z".parse().expect("time")),
     }
 }
 
@@ -74,6 +81,7 @@ fn sample() -> Status {
             folder("nda", Protection::Off),
             folder("full", Protection::Failing),
             folder("new", Protection::NotYet),
+            folder("build", Protection::Paused),
         ],
         forwards: vec![ForwardStatus {
             machine: MachineName::new("shop").expect("name"),

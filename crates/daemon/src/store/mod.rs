@@ -3,6 +3,8 @@
 //!
 //! Must not: hold state in memory that is not on disk; start or stop anything.
 
+mod acts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::files;
 use crate::host::process::ProcessId;
+
+pub use acts::FolderActs;
 
 /// Version of the state files.
 const SCHEMA: u32 = 1;
@@ -77,6 +81,9 @@ pub struct ShareRuntime {
 pub struct FolderFile {
     /// Every registered folder.
     pub folders: Vec<Folder>,
+    /// Folders that were removed; their vaults wait for them to come back.
+    #[serde(default)]
+    pub removed: Vec<Folder>,
 }
 
 /// What is known about a folder's newest snapshot.

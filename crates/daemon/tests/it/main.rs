@@ -32,6 +32,11 @@ impl Lab {
         Self { daemon: Daemon::new(layout), project, directory }
     }
 
+    /// Another daemon on the same directories, as after a restart.
+    pub(crate) fn restarted(self) -> Self {
+        Self { daemon: Daemon::new(self.daemon.layout.clone()), ..self }
+    }
+
     /// A copy of the project as it is now.
     pub(crate) fn reference(&self, name: &str) -> PathBuf {
         let copy = self.directory.path().join(name);

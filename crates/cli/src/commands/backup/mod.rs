@@ -25,6 +25,10 @@ pub enum BackupCommand {
     Check(check::CheckArgs),
     /// Print the password of a vault, for stock restic
     Key(DirArgs),
+    /// Pause the automatic snapshots of a folder for a while; sessions still take theirs
+    Pause(switch::PauseArgs),
+    /// End a pause early
+    Resume(DirArgs),
     /// Turn a folder's protection off. Nothing brings its files back after that
     Off(switch::OffArgs),
     /// Turn a folder's protection on again
@@ -48,6 +52,8 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
         BackupCommand::Status(json) => status::run(app, json).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
+        BackupCommand::Pause(args) => switch::pause(app, &args).await,
+        BackupCommand::Resume(args) => switch::resume(app, &args).await,
         BackupCommand::Off(args) => switch::off(app, args).await,
         BackupCommand::On(args) => switch::on(app, &args).await,
     }
