@@ -8,31 +8,41 @@
 //! A folder is hostile ground: an agent may change it while it is read or restored.
 //! Every open happens beneath the folder's descriptor without following links.
 
+mod approach;
 mod beneath;
 mod browse;
 mod catalog;
+mod changes;
 mod check;
+mod copy;
 mod diff;
 mod engine;
 mod error;
 mod key;
 mod prune;
+mod reader;
 mod removal;
 mod restore;
 mod scan;
+mod settle;
 mod snapshot;
 mod source;
 mod stat;
 mod storage;
+mod tally;
+mod twins;
 mod vault;
 mod watch;
 
+pub use approach::{SnapshotMode, WalkReason};
 pub use browse::{Entry, EntryKind};
 pub use catalog::{
     Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
     SnapshotKind, Snapshots,
 };
+pub use changes::ChangeSet;
 pub use check::{CheckReport, Problem, Severity};
+pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucket, Target, Web};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use key::VaultKey;

@@ -19,6 +19,8 @@ pub enum Step {
     Placed(u64),
     /// The vault's structure was followed once more by a prune.
     Checked,
+    /// Bytes sent to a copy, or fetched from one.
+    Copied(u64),
 }
 
 /// Receives progress, from any thread. Must be quick.

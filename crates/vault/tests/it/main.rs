@@ -10,6 +10,8 @@
 )]
 
 mod basics;
+mod changes;
+mod copies;
 mod faults;
 mod hostile;
 mod lab;
@@ -17,4 +19,5 @@ mod links;
 mod property;
 mod prune;
 mod restore;
+mod servers;
 mod stock_restic;
