@@ -79,6 +79,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     Arc::clone(&daemon).recover().await;
     tokio::spawn(Arc::clone(&daemon).keep_house());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
+    tokio::spawn(Arc::clone(&daemon).note_growth());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
     let shutdown = async move {

@@ -22,6 +22,7 @@ use crate::supervisor::report::Report;
 
 mod convert;
 mod restore;
+mod retention;
 
 pub(crate) use restore::Restoring;
 
@@ -330,6 +331,10 @@ pub(crate) fn vault_error(error: &VaultError) -> ApiError {
         VaultError::NoSpace { .. } => {
             api.hint("free some space on that disk; what was saved before is intact")
         }
+        VaultError::StockRestic { path } => api.hint(format!(
+            "wait until it is done; where none is running: restic -r {} unlock",
+            path.display()
+        )),
         VaultError::WrongKey { .. } | VaultError::KeyFile { .. } => {
             api.hint("put the right key file back; nothing was changed")
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Access;
+use crate::growth::VaultSize;
 use crate::machine::{Limits, MachineState};
 use crate::name::{FolderId, MachineName, ProfileName};
 use crate::protection::OptOut;
@@ -141,6 +142,9 @@ pub struct FolderStatus {
     /// Until when its automatic snapshots pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<jiff::Timestamp>,
+    /// How large its vault is and may get, once that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<VaultSize>,
 }
 
 /// The newest snapshot of a folder.

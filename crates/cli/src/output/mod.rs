@@ -6,6 +6,7 @@ pub mod lists;
 pub mod pager;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod status;
 pub mod style;
 pub mod summary;

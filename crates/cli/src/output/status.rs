@@ -124,13 +124,13 @@ pub fn protection(folder: &FolderStatus) -> Entry {
     }
 }
 
-/// Who turned it off, in so few words that a table has room for them.
+/// Who turned it off and when, in so few words that a table has room for them.
 fn off(folder: &FolderStatus) -> String {
     const OFF: &str = "OFF: not protected";
     let Some(act) = &folder.opt_out else { return OFF.to_owned() };
     let user = act.by.user.clone().or_else(|| act.by.uid.map(|uid| format!("uid {uid}")));
-    let by = user.map_or_else(String::new, |user| format!(" by {user}"));
-    format!("{OFF}{by}, {}", act.at.strftime("%F"))
+    let who = user.map_or_else(String::new, |user| format!("{user}, "));
+    format!("{OFF} ({who}{})", act.at.strftime("%F"))
 }
 
 fn last_snapshot(folder: &FolderStatus, now: Timestamp) -> Entry {

@@ -1,5 +1,6 @@
 use super::*;
 use ringfence_model::folder::Access;
+use ringfence_model::growth::VaultSize;
 use ringfence_model::machine::Limits;
 use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
 use ringfence_model::protection::{Actor, OptOut};
@@ -28,6 +29,12 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         opt_out: (protection == Protection::Off).then(|| OptOut {
             by: Actor { uid: Some(1000), user: Some("ann".into()), terminal: None },
             at: "2026-11-20T09:00:00Z".parse().expect("time"),
+        }),
+        size: (protection == Protection::Protected).then_some(VaultSize {
+            bytes: 3 << 30,
+            limit: 50 << 30,
+            per_day: Some(100 << 20),
+            days_left: Some(481),
         }),
         paused_until: (protection == Protection::Paused)
             .then(|| "2026-11-23T14:40:00Z".parse().expect("time")),

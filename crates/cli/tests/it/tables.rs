@@ -138,15 +138,10 @@ fn rules_and_protection_are_sent_as_typed() {
 #[test]
 fn a_backup_is_not_turned_off_without_a_name_or_a_terminal() {
     let home = Home::new();
-    let root = home.path("work");
-    let lookup =
-        json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
-    let server = home.serve(&[
-        ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
-        ("POST /v1/backup/set", Reply::Json(200, Value::Null)),
-    ]);
-    let ran = home.run(&["backup", "off", "."]).expect(4);
-    assert!(ran.stderr.contains("--i-understand work"), "{}", ran.stderr);
+    let server = home.serve(&[("POST /v1/backup/set", Reply::Json(200, Value::Null))]);
+    let ran = home.run(&["backup", "off", "/x/shop"]).expect(2);
+    let hint = "next: ringfence backup off /x/shop --i-understand shop";
+    assert!(ran.stderr.contains(hint), "{}", ran.stderr);
     assert_eq!(server.bodies("POST /v1/backup/set"), [] as [Value; 0]);
 }
 

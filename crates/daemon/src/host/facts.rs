@@ -89,6 +89,13 @@ pub fn network_variables() -> Vec<(OsString, OsString)> {
         .collect()
 }
 
+/// Bytes of the file system that a path lies on, used or not.
+#[must_use]
+pub fn disk_size(path: &std::path::Path) -> Option<u64> {
+    let facts = rustix::fs::statvfs(path).ok()?;
+    Some(facts.f_blocks.saturating_mul(facts.f_frsize.max(1)))
+}
+
 /// A user's name, as the local list of users has it.
 #[must_use]
 pub fn user_name(uid: u32) -> Option<String> {

@@ -13,6 +13,7 @@ use ringfence_model::api::{
     PauseRequest, RestoreRequest, UndoRequest,
 };
 use ringfence_model::history::{DiffView, SnapshotView};
+use ringfence_model::prune::{PinRequest, PruneRequest};
 use ringfence_model::status::FolderStatus;
 use serde::Deserialize;
 
@@ -41,6 +42,8 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/check", post(check))
         .route("/v1/backup/key", get(key))
         .route("/v1/backup/set", post(set))
+        .route("/v1/backup/pin", post(pin))
+        .route("/v1/backup/prune", post(prune))
         .route("/v1/backup/pause", post(pause))
         .route("/v1/backup/resume", post(resume))
 }
@@ -103,4 +106,17 @@ async fn pause(
 
 async fn resume(State(daemon): App, Json(request): Json<BackupNowRequest>) -> Answer<FolderStatus> {
     Ok(Json(daemon.backup_resume(&request.folder)?))
+}
+
+async fn pin(
+    State(daemon): App,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<PinRequest>,
+) -> Answer<SnapshotView> {
+    let by = standing::actor(peer.0, request.terminal.as_deref());
+    Ok(Json(daemon.set_pin(&request, by).await?))
+}
+
+async fn prune(State(daemon): App, Json(request): Json<PruneRequest>) -> Response {
+    stream_of(move |report| async move { daemon.prune(request, &report).await })
 }

@@ -106,7 +106,8 @@ impl Daemon {
     /// When the vault cannot be read.
     pub async fn history(&self, query: HistoryQuery) -> Result<Vec<SnapshotView>, ApiError> {
         let folder = self.registered(&query.folder)?;
-        let (snapshots, damaged) = self.vaults.snapshots(&folder).await?;
+        let (mut snapshots, damaged) = self.vaults.snapshots(&folder).await?;
+        self.mark_pinned(&folder, &mut snapshots);
         for sentence in damaged {
             tracing::error!(folder = %folder.path.display(), "{sentence}");
         }

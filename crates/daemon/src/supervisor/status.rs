@@ -10,7 +10,7 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders, standing};
+use super::{Daemon, failed, folders, growth, standing};
 use crate::host::clock;
 
 /// Sessions that are over and still shown.
@@ -48,6 +48,8 @@ impl Daemon {
             let (standing, acts) = self.standing_and_acts(folder);
             standing::problem(folder, standing, &acts)
         }));
+        problems.extend(registered.iter().filter_map(|folder| self.lost_pins(folder)));
+        problems.extend(folders.iter().filter_map(growth::problem));
         problems.sort();
         Ok(Status {
             schema: STATUS_SCHEMA,
@@ -97,6 +99,7 @@ impl Daemon {
             error: record.error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            size: self.vault_size(folder, &self.config.last_good()),
             opt_out: acts.opt_out.filter(|_| standing == Standing::Off),
             paused_until: match standing {
                 Standing::Paused { left } => {

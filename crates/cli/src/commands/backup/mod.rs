@@ -3,6 +3,7 @@
 pub mod check;
 pub mod key;
 pub mod now;
+pub mod prune;
 pub mod status;
 pub mod switch;
 
@@ -25,6 +26,8 @@ pub enum BackupCommand {
     Check(check::CheckArgs),
     /// Print the password of a vault, for stock restic
     Key(DirArgs),
+    /// Let old snapshots go, as the keep rule says, after showing which
+    Prune(prune::PruneArgs),
     /// Pause the automatic snapshots of a folder for a while; sessions still take theirs
     Pause(switch::PauseArgs),
     /// End a pause early
@@ -52,6 +55,7 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
         BackupCommand::Status(json) => status::run(app, json).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
+        BackupCommand::Prune(args) => prune::run(app, &args).await,
         BackupCommand::Pause(args) => switch::pause(app, &args).await,
         BackupCommand::Resume(args) => switch::resume(app, &args).await,
         BackupCommand::Off(args) => switch::off(app, args).await,

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ringfence_model::api::{BackupNowRequest, BackupSetRequest, PauseRequest};
-use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::protection::PauseLength;
 use serde::de::IgnoredAny;
 
@@ -13,7 +12,7 @@ use crate::app::App;
 use crate::client::Route;
 use crate::commands::DONE;
 use crate::env::terminal_name;
-use crate::error::Result;
+use crate::error::{Result, usage};
 use crate::output::style::Paint;
 
 /// Arguments of `backup off`.
@@ -41,7 +40,7 @@ pub struct PauseArgs {
 /// Turns a folder's protection off.
 ///
 /// # Errors
-/// The daemon's, or refused where nobody can be asked for the name.
+/// The daemon's, or wrong usage where nobody can be asked for the name.
 pub async fn off(app: &App, args: OffArgs) -> Result<u8> {
     let name = match args.i_understand {
         Some(name) => name,
@@ -59,19 +58,18 @@ pub async fn off(app: &App, args: OffArgs) -> Result<u8> {
 }
 
 async fn ask_name(app: &App, dir: &Path) -> Result<String> {
-    let root = app.root(&app.directory(Some(dir))?).await?;
     let style = &app.out.error_style;
-    let name = root.file_name().unwrap_or_default().to_string_lossy();
     if !app.out.can_ask() {
-        return Err(ApiError::new(
-            ErrorKind::Refused,
-            format!(
-                "{} stays protected: nobody can be asked without a terminal",
-                style.path(&root)
-            ),
-        )
-        .hint(format!("ringfence backup off {} --i-understand {name}", style.argument(&root))));
+        let typed = app.directory(Some(dir))?;
+        let name = typed.file_name().unwrap_or_default().to_string_lossy();
+        return Err(usage(format!(
+            "{} stays protected: nobody can be asked for its name without a terminal",
+            style.path(&typed)
+        ))
+        .hint(format!("ringfence backup off {} --i-understand {name}", style.argument(dir))));
     }
+    let root = app.root(&app.directory(Some(dir))?).await?;
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
     app.out.say(&style.paint(
         Paint::Bad,
         &format!(
