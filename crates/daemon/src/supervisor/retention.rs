@@ -14,6 +14,7 @@ use ringfence_model::status::{Problem, Severity};
 use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::host::clock;
+use crate::store::Shrunken;
 
 /// No reason for a pin is longer, in characters.
 const LONGEST_REASON: usize = 200;
@@ -41,6 +42,15 @@ impl Daemon {
                 acts.pins.push(pin);
             }
         })
+    }
+
+    /// Pins the last full snapshot of a folder that suddenly lost most of its files.
+    pub(super) fn pin_full(&self, folder: &Folder, shrunken: &Shrunken) {
+        let reason = format!("the last before {} files became {}", shrunken.files, shrunken.left);
+        if let Err(error) = self.pin(folder, &shrunken.snapshot, &reason, None) {
+            // No prune lets it go all the same, as long as the alarm stands.
+            tracing::error!(folder = %folder.id, %error, "the last full snapshot could not be pinned");
+        }
     }
 
     /// Pins a snapshot for a person, or takes its pin away.
@@ -177,7 +187,10 @@ impl Daemon {
         folder: &Folder,
         snapshots: &[SnapshotView],
     ) -> Result<Vec<Candidate>, ApiError> {
-        let verified = self.store.protection(&folder.id).map_err(failed)?.snapshot;
+        let record = self.store.protection(&folder.id).map_err(failed)?;
+        let full = record.shrunken.map(|shrunken| shrunken.snapshot);
+        let alarm =
+            |id: &String| (full.as_ref() == Some(id)).then(|| "the last full one".to_owned());
         Ok(snapshots
             .iter()
             .zip((0..snapshots.len() as u64).rev())
@@ -187,8 +200,8 @@ impl Daemon {
                 time: snapshot.time,
                 kind: snapshot.kind,
                 session: snapshot.session.clone(),
-                pinned: snapshot.pinned.clone(),
-                verified: verified.as_ref() == Some(&snapshot.id),
+                pinned: snapshot.pinned.clone().or_else(|| alarm(&snapshot.id)),
+                verified: record.snapshot.as_ref() == Some(&snapshot.id),
             })
             .collect())
     }

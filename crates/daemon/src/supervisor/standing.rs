@@ -13,6 +13,7 @@ use ringfence_model::history::SnapshotKind;
 use ringfence_model::protection::{self, Actor, OptOut, Pause, Standing};
 use ringfence_model::status::{FolderStatus, Problem, Severity};
 
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::config_file::FolderEdit;
@@ -99,13 +100,14 @@ impl Daemon {
                 acts.opt_out = None;
                 acts.pause = None;
             })?;
-            self.vaults.snapshot(&folder, SnapshotKind::Manual, None, &Report::nobody()).await?;
+            self.snapshot(&folder, Want::whole(SnapshotKind::Manual), &Report::nobody()).await?;
         } else {
             // The file first: the act without it is void.
             self.config.edit_folder(&folder.path, &FolderEdit::Backup(false))?;
             let act = OptOut { by, at: clock::now() };
             self.change_acts(&folder, |acts| acts.opt_out = Some(act))?;
         }
+        self.protect.tell();
         self.folder_status(&folder)
     }
 
@@ -122,6 +124,7 @@ impl Daemon {
         tracing::warn!(folder = %folder.path.display(), length = %request.seconds, %by, "backup paused");
         let pause = Pause { by, since: clock::moment(), seconds: request.seconds.seconds() };
         self.change_acts(&folder, |acts| acts.pause = Some(pause))?;
+        self.protect.tell();
         self.folder_status(&folder)
     }
 
@@ -132,6 +135,7 @@ impl Daemon {
     pub fn backup_resume(&self, directory: &std::path::Path) -> Result<FolderStatus, ApiError> {
         let folder = self.registered(directory)?;
         self.change_acts(&folder, |acts| acts.pause = None)?;
+        self.protect.tell();
         self.folder_status(&folder)
     }
 

@@ -10,8 +10,8 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders, growth, standing};
-use crate::host::clock;
+use super::{Daemon, failed, folders, growth, protect, standing};
+use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
 const RECENT: usize = 10;
@@ -69,6 +69,7 @@ impl Daemon {
     pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
         let rules = folders::rules_of(&folder.path, &self.config.last_good());
         let record = self.store.protection(&folder.id).map_err(failed)?;
+        let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
@@ -83,7 +84,8 @@ impl Daemon {
             _ => None,
         };
         let (standing, acts) = self.standing_and_acts(folder);
-        let protection = match (&record.error, &last_snapshot) {
+        let error = self.why_lost(folder).or(record.error);
+        let protection = match (&error, &last_snapshot) {
             _ if standing == Standing::Off => Protection::Off,
             (Some(_), _) => Protection::Failing,
             _ if matches!(standing, Standing::Paused { .. }) => Protection::Paused,
@@ -96,7 +98,7 @@ impl Daemon {
             vault,
             protection,
             last_snapshot,
-            error: record.error,
+            error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
             size: self.vault_size(folder, &self.config.last_good()),
@@ -108,6 +110,7 @@ impl Daemon {
                 }
                 _ => None,
             },
+            watch,
         })
     }
 
@@ -140,15 +143,27 @@ impl Daemon {
                 }
             });
         }
+        if !folders.is_empty() && !facts::is_supervised() {
+            let message = "folders are protected only while this daemon runs, and it does not \
+                           start with the computer: the next ringfence command starts it";
+            let command = Some("ringfence doctor".into());
+            problems.push(problem(Severity::Warning, message.into(), command));
+        }
+        for folder in folders {
+            problems.extend(
+                folder.watch.iter().flat_map(|watch| protect::problems(&folder.path, watch)),
+            );
+        }
         for machine in machines {
-            if let MachineState::Failed { reason } = &machine.state {
-                let command = format!("ringfence machine start {}", machine.name);
-                problems.push(problem(
-                    Severity::Error,
-                    format!("machine {}: {reason}", machine.name),
-                    Some(command),
-                ));
-            }
+            let (reason, command) = match &machine.state {
+                MachineState::Failed { reason } => {
+                    (reason, format!("ringfence machine start {}", machine.name))
+                }
+                MachineState::Held { reason } => (reason, "ringfence doctor".to_owned()),
+                _ => continue,
+            };
+            let message = format!("machine {}: {reason}", machine.name);
+            problems.push(problem(Severity::Error, message, Some(command)));
         }
         for session in sessions {
             let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();

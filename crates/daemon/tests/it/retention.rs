@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use ringfence_model::api::HistoryQuery;
 use ringfence_model::error::ErrorKind;
 use ringfence_model::history::SnapshotView;
@@ -22,10 +22,11 @@ async fn old_snapshots(lab: &Lab) -> Vec<String> {
     let status = lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
     let key = VaultKey::load(&lab.daemon.layout.vault_key(&status.id)).expect("key");
     let vault = Vault::open(&status.vault, &key).expect("opens");
+    let now = status.last_snapshot.expect("a first snapshot").time;
     let mut made = Vec::new();
     for n in 0..4 {
         fs::write(lab.project.join("data"), format!("state {n}").repeat(20_000)).expect("written");
-        let time = Timestamp::now() - SignedDuration::from_hours(24 * (300 - 4 * n));
+        let time = now - SignedDuration::from_hours(24 * (300 - 4 * n));
         let request = SnapshotRequest::new(&lab.project, Labels::new(SnapshotKind::Periodic), time);
         made.push(vault.snapshot(&request).expect("taken").snapshot.id.to_string());
     }

@@ -1,5 +1,6 @@
 //! `ringfence backup …`: one file a sub-command. Owns the list of them and their help.
 
+pub mod accept;
 pub mod check;
 pub mod key;
 pub mod now;
@@ -22,6 +23,8 @@ pub enum BackupCommand {
     Now(DirArgs),
     /// Show each folder's vault and how well it is protected
     Status(JsonArgs),
+    /// Accept that most files of a folder are gone: no alarm any more
+    Accept(DirArgs),
     /// Check that a vault is whole
     Check(check::CheckArgs),
     /// Print the password of a vault, for stock restic
@@ -53,6 +56,7 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
     match command {
         BackupCommand::Now(args) => now::run(app, &args).await,
         BackupCommand::Status(json) => status::run(app, json).await,
+        BackupCommand::Accept(args) => accept::run(app, &args).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
         BackupCommand::Prune(args) => prune::run(app, &args).await,
