@@ -12,6 +12,7 @@ mod growth;
 mod host_runs;
 mod housekeeping;
 mod images;
+mod journals;
 mod machine_acts;
 mod machines;
 mod profiles;
