@@ -19,12 +19,14 @@ mod diff;
 mod engine;
 mod error;
 mod key;
+mod mount;
 mod prune;
 mod reader;
 mod removal;
 mod restore;
 mod scan;
 mod settle;
+mod sheet;
 mod snapshot;
 mod source;
 mod stat;
@@ -46,6 +48,7 @@ pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucke
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use key::VaultKey;
+pub use mount::{Mounted, Naming, mount};
 pub use prune::{PruneForecast, PruneReport, PruneRequest};
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,

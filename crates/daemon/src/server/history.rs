@@ -9,8 +9,9 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest, DiffRequest, HistoryQuery,
-    PauseRequest, RestoreRequest, UndoRequest,
+    BackupCopyRequest, BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest,
+    DiffRequest, HistoryQuery, MountRequest, MountView, PauseRequest, RecoverRequest,
+    RestoreRequest, UndoRequest,
 };
 use ringfence_model::history::{DiffView, SnapshotView};
 use ringfence_model::prune::{PinRequest, PruneRequest};
@@ -47,6 +48,9 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/prune", post(prune))
         .route("/v1/backup/pause", post(pause))
         .route("/v1/backup/resume", post(resume))
+        .route("/v1/backup/copy", post(copy))
+        .route("/v1/backup/recover", post(recover))
+        .route("/v1/backup/mount", post(mount))
 }
 
 async fn history(
@@ -124,4 +128,16 @@ async fn pin(
 
 async fn prune(State(daemon): App, Json(request): Json<PruneRequest>) -> Response {
     stream_of(move |report| async move { daemon.prune(request, &report).await })
+}
+
+async fn copy(State(daemon): App, Json(request): Json<BackupCopyRequest>) -> Response {
+    stream_of(move |report| async move { daemon.copy_now(&request, &report).await })
+}
+
+async fn recover(State(daemon): App, Json(request): Json<RecoverRequest>) -> Response {
+    stream_of(move |report| async move { daemon.recover_copy(request, &report).await })
+}
+
+async fn mount(State(daemon): App, Json(request): Json<MountRequest>) -> Answer<MountView> {
+    Ok(Json(daemon.mount_snapshots(&request).await?))
 }

@@ -16,6 +16,7 @@ mod faults;
 mod hostile;
 mod lab;
 mod links;
+mod mounted;
 mod property;
 mod prune;
 mod restore;

@@ -2,9 +2,12 @@
 
 pub mod accept;
 pub mod check;
+pub mod copy;
 pub mod key;
+pub mod mount;
 pub mod now;
 pub mod prune;
+pub mod recover;
 pub mod status;
 pub mod switch;
 
@@ -27,8 +30,14 @@ pub enum BackupCommand {
     Accept(DirArgs),
     /// Check that a vault is whole
     Check(check::CheckArgs),
-    /// Print the password of a vault, for stock restic
-    Key(DirArgs),
+    /// Print the password of a vault, for stock restic, or a recovery sheet
+    Key(key::KeyArgs),
+    /// Bring a folder's second copies up to date now; it also happens by itself
+    Copy(copy::CopyArgs),
+    /// Get a folder back out of its second copy, with nothing but the key
+    Recover(recover::RecoverArgs),
+    /// Show the snapshots as a read-only file system, one directory for each
+    Mount(mount::MountArgs),
     /// Let old snapshots go, as the keep rule says, after showing which
     Prune(prune::PruneArgs),
     /// Pause the automatic snapshots of a folder for a while; sessions still take theirs
@@ -62,6 +71,9 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
         BackupCommand::Prune(args) => prune::run(app, &args).await,
         BackupCommand::Pause(args) => switch::pause(app, &args).await,
         BackupCommand::Resume(args) => switch::resume(app, &args).await,
+        BackupCommand::Copy(args) => copy::run(app, &args).await,
+        BackupCommand::Recover(args) => recover::run(app, &args).await,
+        BackupCommand::Mount(args) => mount::run(app, &args).await,
         BackupCommand::Off(args) => switch::off(app, args).await,
         BackupCommand::On(args) => switch::on(app, &args).await,
     }
