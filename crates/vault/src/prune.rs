@@ -16,10 +16,11 @@ use rustic_core::{FileType, PruneOptions, WriteBackend};
 use serde::Serialize;
 
 use crate::catalog::{self, SnapshotId};
-use crate::check;
+use crate::check::CheckRequest;
 use crate::engine::{Engine, Repo};
 use crate::error::{Result, VaultError};
 use crate::removal::Removal;
+use crate::verify::examine::{Opening, examine};
 use crate::watch::{Cancel, Progress, Step, Watch};
 
 /// What to let go of.
@@ -153,7 +154,8 @@ fn options(request: &PruneRequest) -> Result<PruneOptions> {
 
 /// A damaged vault may be mended from what looks superfluous: nothing is removed from it.
 fn refuse_damage(engine: &Engine, then: &str) -> Result<()> {
-    let report = check::check(engine, false)?;
+    let opening = Opening::Open(&engine.master);
+    let report = examine(&engine.storage, &opening, &CheckRequest::default())?.report;
     let Some(problem) = report.problems.iter().find(|_| !report.is_clean()) else { return Ok(()) };
     Err(VaultError::Damaged {
         path: engine.storage.dir().into(),
