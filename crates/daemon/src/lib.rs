@@ -83,6 +83,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     tokio::spawn(Arc::clone(&daemon).keep_house());
     tokio::spawn(Arc::clone(&daemon).keep_copies());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
+    tokio::spawn(Arc::clone(&daemon).note_growth());
     tokio::spawn(Arc::clone(&daemon).mind_keepers());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);

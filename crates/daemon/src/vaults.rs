@@ -26,6 +26,7 @@ mod convert;
 pub(crate) mod copies;
 mod keyring;
 mod restore;
+mod retention;
 mod secrets;
 mod sftp;
 
@@ -384,6 +385,10 @@ pub(crate) fn vault_error(error: &VaultError) -> ApiError {
         VaultError::NoSpace { .. } => {
             api.hint("free some space on that disk; what was saved before is intact")
         }
+        VaultError::StockRestic { path } => api.hint(format!(
+            "wait until it is done; where none is running: restic -r {} unlock",
+            path.display()
+        )),
         VaultError::WrongKey { .. } | VaultError::KeyFile { .. } => {
             api.hint("put the right key file back; nothing was changed")
         }

@@ -14,6 +14,7 @@ use crate::history::PlanView;
 use crate::machine::Limits;
 use crate::name::{MachineName, ProfileName, SessionId};
 use crate::profile::Network;
+use crate::protection::PauseLength;
 use crate::session::Session;
 use crate::size::Size;
 
@@ -40,6 +41,8 @@ pub enum Item<T> {
     Progress(Progress),
     /// Something the person should know; printed and kept.
     Note(String),
+    /// Something that nobody may miss: printed in red, also where only results are wanted.
+    Warning(String),
     /// The result; nothing follows.
     Done(T),
     /// It failed; nothing follows.
@@ -313,6 +316,22 @@ pub struct BackupSetRequest {
     /// To turn it off: the folder's last path component, typed by somebody who
     /// accepts that nothing protects it.
     pub name: Option<String>,
+    /// The terminal at which it was typed; written down with the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
+}
+
+/// `POST /v1/backup/pause` → `FolderStatus`: nothing happens by itself for a while.
+/// `POST /v1/backup/resume` with a [`BackupNowRequest`] ends it early.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// How long, in seconds.
+    pub seconds: PauseLength,
+    /// The terminal at which it was typed; written down with the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
 }
 
 /// `POST /v1/backup/copy` → stream of `Item<Vec<CopyStatus>>`: brings a folder's second copies

@@ -51,6 +51,9 @@ pub struct SnapshotView {
     pub files: u64,
     /// Their total size in bytes.
     pub bytes: u64,
+    /// Why no prune lets it go, where it is pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
 }
 
 /// How one path differs between two states.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Access;
+use crate::growth::VaultSize;
 use crate::machine::{Limits, MachineState};
 use crate::name::{FolderId, MachineName, ProfileName};
+use crate::protection::OptOut;
 use crate::session::Session;
 
 /// Version of the JSON of [`Status`]; rises when a field changes its meaning or goes.
@@ -109,6 +111,8 @@ pub enum Protection {
     NotYet,
     /// Turned off by the explicit act.
     Off,
+    /// Nothing happens by itself for a while; sessions still take their snapshots.
+    Paused,
     /// The last snapshot failed.
     Failing,
 }
@@ -132,6 +136,15 @@ pub struct FolderStatus {
     pub profiles: Option<Vec<String>>,
     /// Read-only or writable.
     pub access: Access,
+    /// Who turned its backup off, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<OptOut>,
+    /// Until when its automatic snapshots pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<jiff::Timestamp>,
+    /// How large its vault is and may get, once that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<VaultSize>,
     /// Its second copies.
     #[serde(default)]
     pub copies: Vec<CopyStatus>,

@@ -62,6 +62,12 @@ pub enum VaultError {
         /// The vault.
         path: PathBuf,
     },
+    /// Stock restic has the vault open, or left its lock there.
+    #[error("stock restic is at work in the vault {}, or was killed there", path.display())]
+    StockRestic {
+        /// The vault.
+        path: PathBuf,
+    },
     /// No room left on the disk, or less than the floor that is kept free.
     #[error("no space left for {}: {free} bytes free, {floor} bytes are kept free", path.display())]
     NoSpace {

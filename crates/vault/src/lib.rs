@@ -21,8 +21,10 @@ mod error;
 mod health;
 mod key;
 mod mount;
+mod prune;
 mod reader;
 mod rehearse;
+mod removal;
 mod repair;
 mod restore;
 mod scan;
@@ -54,6 +56,7 @@ pub use error::{Result, VaultError};
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use key::VaultKey;
 pub use mount::{Mounted, Naming, mount};
+pub use prune::{PruneForecast, PruneReport, PruneRequest};
 pub use rehearse::{RehearsalRequest, Rehearsed};
 pub use repair::{
     Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair, repair,

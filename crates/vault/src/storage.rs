@@ -24,6 +24,7 @@ use rustic_core::{
 
 use crate::copy::Source;
 use crate::error::{At, Result, VaultError, is_no_space};
+use crate::removal::Doomed;
 
 const CONFIG: &str = "config";
 const TEMPORARY: &str = "tmp";
@@ -58,6 +59,8 @@ struct State {
     waiting: Vec<(Id, PathBuf)>,
     /// Packs opened last: trees lie side by side in few of them.
     open: Vec<(Id, Arc<File>)>,
+    /// What a run with the permission to remove has hidden so far; `None`: there is none.
+    doomed: Option<Doomed>,
 }
 
 /// Snapshot files that no pass but the next may see: every pass builds on the one before.
@@ -207,6 +210,26 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// From now on removals are gathered in this, or refused again; what was gathered
+    /// before. Only [`crate::removal`] calls it.
+    pub(crate) fn gather_removals(&self, doomed: Option<Doomed>) -> Option<Doomed> {
+        std::mem::replace(&mut self.state().doomed, doomed)
+    }
+
+    /// Closes the packs that were opened last, so that removed ones free their room.
+    pub(crate) fn let_go_of_packs(&self) {
+        self.state().open.clear();
+    }
+
+    /// Refuses while stock restic is at work, which says so by a lock of its own.
+    pub(crate) fn refuse_stock_restic(&self) -> Result<()> {
+        let locks = self.dir.join(LOCKS);
+        match fs::read_dir(&locks).at("list", &locks)?.next() {
+            None => Ok(()),
+            Some(_) => Err(VaultError::StockRestic { path: self.dir.clone() }),
+        }
     }
 
     /// Bytes in all files of the vault, as their lengths say.
@@ -368,6 +391,9 @@ impl Storage {
         } else {
             list_into(&top, &mut found)?;
         }
+        if let Some(doomed) = self.state().doomed.as_mut() {
+            found.retain(|(id, _)| !doomed.holds(kind, id));
+        }
         Ok(found)
     }
 
@@ -509,7 +535,11 @@ impl WriteBackend for Storage {
     }
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
-        // Nothing in this crate removes: only a retention run may, and there is none yet.
+        let gathered = self.state().doomed.as_mut().is_some_and(|doomed| doomed.add(tpe, *id));
+        if gathered {
+            return Ok(());
+        }
+        // Only a run that has the permission removes, and nobody a key.
         Err(self.failure("remove", &self.path(tpe, id), io::ErrorKind::PermissionDenied.into()))
     }
 }
@@ -517,6 +547,7 @@ impl WriteBackend for Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::removal::Removal;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -572,6 +603,31 @@ mod tests {
         storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
         drop(Storage::new(storage.dir()).lock().unwrap());
         assert_eq!(aside(), 0);
+    }
+
+    #[test]
+    fn removals_are_hidden_first_and_carried_out_or_forgotten() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        let (id, key) = (Id::random(), Id::random());
+        storage.write_bytes(FileType::Snapshot, &id, false, vec![1, 2].into()).unwrap();
+        storage.write_bytes(FileType::Key, &key, false, vec![0].into()).unwrap();
+        let listed = || storage.list(FileType::Snapshot).unwrap().len();
+        let there = || storage.path(FileType::Snapshot, &id).exists();
+        let removal = Removal::permit(&storage);
+        storage.remove(FileType::Snapshot, &id, false).unwrap();
+        assert!(storage.remove(FileType::Key, &key, false).is_err());
+        assert_eq!((listed(), there()), (0, true));
+        drop(removal);
+        assert_eq!((listed(), there()), (1, true));
+        assert!(storage.remove(FileType::Snapshot, &id, false).is_err());
+        let removal = Removal::permit(&storage);
+        storage.remove(FileType::Snapshot, &id, false).unwrap();
+        assert_eq!(removal.carry_out().unwrap(), 2);
+        assert_eq!((listed(), there()), (0, false));
+        assert!(storage.remove(FileType::Snapshot, &id, false).is_err(), "for one run only");
+        assert!(storage.path(FileType::Key, &key).exists());
     }
 
     #[test]

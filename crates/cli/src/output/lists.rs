@@ -28,7 +28,7 @@ pub fn history(
                 text(words::short(&snapshot.id)),
                 text(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
                 painted(Paint::Faint, words::ago(snapshot.time, now)),
-                maybe(snapshot.kind.map(|kind| kind.word())),
+                maybe(why(snapshot)),
                 maybe(snapshot.profile.as_ref()),
                 maybe(snapshot.session.as_ref()),
                 text(words::number(snapshot.files)),
@@ -38,6 +38,13 @@ pub fn history(
         .collect();
     let header = ["SNAPSHOT", "TIME", "AGE", "WHY", "PROFILE", "SESSION", "FILES", "SIZE"];
     table(style, &header, rows)
+}
+
+fn why(snapshot: &SnapshotView) -> Option<String> {
+    let kind = snapshot.kind.map(|kind| kind.word().to_owned());
+    let pinned = snapshot.pinned.as_ref().map(|reason| format!("pinned: {reason}"));
+    let parts: Vec<String> = kind.into_iter().chain(pinned).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// What a session destroyed, in the order of the losses.
@@ -184,11 +191,14 @@ pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String
                 text(style.path(&folder.path)),
                 super::status::protection(folder, now, style),
                 maybe(folder.last_snapshot.as_ref().map(|last| words::ago(last.time, now))),
+                maybe(folder.size.map(|size| {
+                    format!("{} of {}", words::size(size.bytes), words::size(size.limit))
+                })),
                 text(style.path(&folder.vault)),
             ]
         })
         .collect();
-    table(style, &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "VAULT"], rows)
+    table(style, &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "SIZE", "VAULT"], rows)
 }
 
 #[cfg(test)]
@@ -213,6 +223,7 @@ mod tests {
             profile: None,
             files: 1204,
             bytes: 5 << 20,
+            pinned: Some("before the move".into()),
         };
         let image = ImageView {
             hash: "fedcba9876543210".into(),

@@ -80,7 +80,8 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
             Protection::Failing => 0,
             Protection::Off => 1,
             Protection::NotYet => 2,
-            Protection::Protected => 3,
+            Protection::Paused => 3,
+            Protection::Protected => 4,
         };
         (rank, folder.path.clone())
     });
@@ -114,12 +115,26 @@ pub fn protection(folder: &FolderStatus, now: Timestamp, style: &Style) -> Entry
             None => painted(Paint::Good, "protected"),
         },
         Protection::NotYet => painted(Paint::Bad, "no snapshot yet"),
-        Protection::Off => painted(Paint::Bad, "OFF: not protected"),
+        Protection::Off => painted(Paint::Bad, off(folder)),
+        Protection::Paused => {
+            let until = folder.paused_until;
+            let until = until.map(|time| format!(" until {}", time.strftime("%R UTC")));
+            painted(Paint::Weak, format!("paused{}", until.unwrap_or_default()))
+        }
         Protection::Failing => painted(
             Paint::Bad,
             folder.error.as_ref().map_or("failing".to_owned(), |error| format!("failing: {error}")),
         ),
     }
+}
+
+/// Who turned it off and when, in so few words that a table has room for them.
+fn off(folder: &FolderStatus) -> String {
+    const OFF: &str = "OFF: not protected";
+    let Some(act) = &folder.opt_out else { return OFF.to_owned() };
+    let user = act.by.user.clone().or_else(|| act.by.uid.map(|uid| format!("uid {uid}")));
+    let who = user.map_or_else(String::new, |user| format!("{user}, "));
+    format!("{OFF} ({who}{})", act.at.strftime("%F"))
 }
 
 /// Until when, and what is known to wait.

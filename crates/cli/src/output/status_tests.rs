@@ -1,7 +1,9 @@
 use super::*;
 use ringfence_model::folder::Access;
+use ringfence_model::growth::VaultSize;
 use ringfence_model::machine::Limits;
 use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
+use ringfence_model::protection::{Actor, OptOut};
 use ringfence_model::size::Size;
 use ringfence_model::status::{LastSnapshot, STATUS_SCHEMA, ShareStatus};
 
@@ -24,6 +26,18 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         error: (protection == Protection::Failing).then(|| "no space left on device".into()),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
+        opt_out: (protection == Protection::Off).then(|| OptOut {
+            by: Actor { uid: Some(1000), user: Some("ann".into()), terminal: None },
+            at: "2026-11-20T09:00:00Z".parse().expect("time"),
+        }),
+        size: (protection == Protection::Protected).then_some(VaultSize {
+            bytes: 3 << 30,
+            limit: 50 << 30,
+            per_day: Some(100 << 20),
+            days_left: Some(481),
+        }),
+        paused_until: (protection == Protection::Paused)
+            .then(|| "2026-11-23T14:40:00Z".parse().expect("time")),
         copies: Vec::new(),
         watch: (protection == Protection::Protected).then(|| WatchStatus {
             mode: WatchMode::Watching,
@@ -85,6 +99,7 @@ fn sample() -> Status {
             folder("nda", Protection::Off),
             folder("full", Protection::Failing),
             folder("new", Protection::NotYet),
+            folder("build", Protection::Paused),
         ],
         forwards: vec![ForwardStatus {
             machine: MachineName::new("shop").expect("name"),

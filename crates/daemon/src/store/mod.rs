@@ -3,6 +3,8 @@
 //!
 //! Must not: hold state in memory that is not on disk; start or stop anything.
 
+mod acts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::files;
 use crate::host::process::ProcessId;
+
+pub use acts::FolderActs;
 
 /// Version of the state files.
 const SCHEMA: u32 = 1;
@@ -79,6 +83,9 @@ pub struct ShareRuntime {
 pub struct FolderFile {
     /// Every registered folder.
     pub folders: Vec<Folder>,
+    /// Folders that were removed; their vaults wait for them to come back.
+    #[serde(default)]
+    pub removed: Vec<Folder>,
 }
 
 /// What is known about a folder's newest snapshot.

@@ -1,10 +1,9 @@
-//! Snapshots on request, history, differences, and the explicit act that turns a backup off.
+//! Snapshots on request, history and differences.
 
 use std::path::Path;
 
 use ringfence_model::api::{
-    BackupKeyView, BackupSetRequest, CheckRequest, CheckView, DiffRequest, FolderSetRequest,
-    HistoryQuery,
+    BackupKeyView, CheckRequest, CheckView, DiffRequest, FolderSetRequest, HistoryQuery,
 };
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -37,8 +36,14 @@ impl Daemon {
         directory: &Path,
         report: &Report,
     ) -> Result<FolderStatus, ApiError> {
+        let returned = self.waits_for_return(directory)?;
         let folder = self.register(directory)?;
-        if folders::rules_of(&folder.path, &*self.config.current()?).backup {
+        if returned {
+            let vault = self.layout.vault(&folder.id);
+            report.note(format!("its earlier snapshots are there again: {}", vault.display()));
+        }
+        self.config.current()?;
+        if self.standing(&folder).around_sessions() {
             self.snapshot(&folder, Want::whole(SnapshotKind::Manual), report).await?;
         }
         self.protect.tell();
@@ -58,35 +63,6 @@ impl Daemon {
         if let Some(access) = request.access {
             self.config.edit_folder(&folder.path, &FolderEdit::Access(access))?;
         }
-        self.folder_status(&folder)
-    }
-
-    /// Turns a folder's backup off, which takes its name, or on.
-    ///
-    /// # Errors
-    /// When the name is not the folder's.
-    pub async fn backup_set(&self, request: &BackupSetRequest) -> Result<FolderStatus, ApiError> {
-        let folder = self.registered(&request.folder)?;
-        let name = folder.path.file_name().unwrap_or_default().to_string_lossy();
-        if !request.enabled && request.name.as_deref() != Some(&*name) {
-            return Err(ApiError::new(
-                ErrorKind::Refused,
-                format!(
-                    "{} stays protected: turning its backup off takes its name, `{name}`",
-                    folder.path.display()
-                ),
-            )
-            .hint(format!(
-                "ringfence backup off {} --i-understand {name}",
-                folder.path.display()
-            )));
-        }
-        self.config.edit_folder(&folder.path, &FolderEdit::Backup(request.enabled))?;
-        tracing::warn!(folder = %folder.path.display(), enabled = request.enabled, "backup set by a person");
-        if request.enabled {
-            self.snapshot(&folder, Want::whole(SnapshotKind::Manual), &Report::nobody()).await?;
-        }
-        self.protect.tell();
         self.folder_status(&folder)
     }
 
@@ -158,7 +134,8 @@ impl Daemon {
     /// When the vault cannot be read.
     pub async fn history(&self, query: HistoryQuery) -> Result<Vec<SnapshotView>, ApiError> {
         let folder = self.registered(&query.folder)?;
-        let (snapshots, damaged) = self.vaults.snapshots(&folder).await?;
+        let (mut snapshots, damaged) = self.vaults.snapshots(&folder).await?;
+        self.mark_pinned(&folder, &mut snapshots);
         for sentence in damaged {
             tracing::error!(folder = %folder.path.display(), "{sentence}");
         }
@@ -298,7 +275,14 @@ impl Daemon {
                     profiles.iter().map(|selector| format!("\"{selector}\"")).collect();
                 text.push_str(&format!("profiles = [{}]\n", names.join(", ")));
             }
-            text.push_str(&format!("[folder.backup]\nenabled = {}\n", rules.backup));
+            text.push_str(&format!(
+                "[folder.backup]\nenabled = {}\nkeep = \"{}\"\n",
+                rules.backup,
+                config.keep_of(&rules)
+            ));
+            if let Some(limit) = config.limit_of(&rules) {
+                text.push_str(&format!("limit = \"{limit}\"\n"));
+            }
         }
         Ok(text)
     }

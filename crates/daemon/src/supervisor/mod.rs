@@ -9,6 +9,7 @@ mod close;
 mod copies;
 mod doctor;
 mod folders;
+mod growth;
 mod host_runs;
 mod housekeeping;
 mod images;
@@ -21,7 +22,9 @@ mod protect;
 mod recover;
 pub mod report;
 mod restore;
+mod retention;
 mod run;
+pub mod standing;
 mod status;
 
 use std::collections::HashMap;
@@ -59,6 +62,8 @@ pub struct Daemon {
     images: Images,
     /// Held while the file of registered folders is read, changed and written.
     folder_file: Mutex<()>,
+    /// Held while a folder's acts are read, changed and written.
+    acts_file: Mutex<()>,
     /// Held from a decision until what it promised is on disk.
     admission: tokio::sync::Mutex<()>,
     /// Sessions that are watched, and how their close came out.
@@ -88,6 +93,7 @@ impl Daemon {
             images,
             store,
             folder_file: Mutex::new(()),
+            acts_file: Mutex::new(()),
             admission: tokio::sync::Mutex::new(()),
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),

@@ -3,13 +3,14 @@
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::machine::MachineState;
+use ringfence_model::protection::Standing;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::{
     EngineStatus, FolderStatus, ForwardStatus, LastSnapshot, MachineStatus, Problem, Protection,
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, copies, failed, folders, protect};
+use super::{Daemon, copies, failed, folders, growth, protect, standing};
 use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
@@ -42,7 +43,14 @@ impl Daemon {
             })
             .collect();
         let engine = self.machines.engine_status().await;
-        let problems = self.problems(&engine, &machines, &folders, &sessions);
+        let mut problems = self.problems(&engine, &machines, &folders, &sessions);
+        problems.extend(registered.iter().filter_map(|folder| {
+            let (standing, acts) = self.standing_and_acts(folder);
+            standing::problem(folder, standing, &acts)
+        }));
+        problems.extend(registered.iter().filter_map(|folder| self.lost_pins(folder)));
+        problems.extend(folders.iter().filter_map(growth::problem));
+        problems.sort();
         Ok(Status {
             schema: STATUS_SCHEMA,
             engine,
@@ -76,10 +84,12 @@ impl Daemon {
             }
             _ => None,
         };
+        let (standing, acts) = self.standing_and_acts(folder);
         let error = self.why_lost(folder).or(record.error);
         let protection = match (&error, &last_snapshot) {
-            _ if !rules.backup => Protection::Off,
+            _ if standing == Standing::Off => Protection::Off,
             (Some(_), _) => Protection::Failing,
+            _ if matches!(standing, Standing::Paused { .. }) => Protection::Paused,
             (None, Some(_)) => Protection::Protected,
             (None, None) => Protection::NotYet,
         };
@@ -92,6 +102,15 @@ impl Daemon {
             error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            size: self.vault_size(folder, &self.config.last_good()),
+            opt_out: acts.opt_out.filter(|_| standing == Standing::Off),
+            paused_until: match standing {
+                Standing::Paused { left } => {
+                    let left = jiff::SignedDuration::from_secs(left.cast_signed());
+                    clock::now().checked_add(left).ok()
+                }
+                _ => None,
+            },
             copies: self.copy_statuses(folder, &config)?,
             watch,
         })
@@ -113,16 +132,12 @@ impl Daemon {
             let path = folder.path.display();
             let backup_now = format!("ringfence backup now {path}");
             problems.extend(match folder.protection {
-                Protection::Protected => None,
+                // Said by its standing, below.
+                Protection::Protected | Protection::Off | Protection::Paused => None,
                 Protection::NotYet => Some(problem(
                     Severity::Warning,
                     format!("{path} has no snapshot yet"),
                     Some(backup_now),
-                )),
-                Protection::Off => Some(problem(
-                    Severity::Error,
-                    format!("{path} is NOT backed up: it was turned off"),
-                    Some(format!("ringfence backup on {path}")),
                 )),
                 Protection::Failing => {
                     let why = folder.error.as_deref().unwrap_or("its last snapshot failed");

@@ -45,6 +45,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
         profile: snapshot.labels.profile.clone(),
         files: snapshot.counts.files,
         bytes: snapshot.counts.bytes,
+        pinned: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod folders;
 mod held;
 mod history;
 mod protect;
+mod retention;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,11 @@ impl Lab {
         let project = directory.path().join("shop");
         project::make(&project).expect("project");
         Self { daemon: Daemon::new(layout), project, directory }
+    }
+
+    /// Another daemon on the same directories, as after a restart.
+    pub(crate) fn restarted(self) -> Self {
+        Self { daemon: Daemon::new(self.daemon.layout.clone()), ..self }
     }
 
     /// A copy of the project as it is now.

@@ -186,6 +186,10 @@ async fn an_emptied_folder_raises_an_alarm_until_it_is_accepted_or_put_back() {
         assert!(problems[0].contains(command), "{problems:?}");
     }
     lab.settled().await;
+    let query = HistoryQuery { folder: lab.project.clone(), path: None };
+    let snapshots = lab.daemon.history(query).await.expect("history");
+    let pinned = snapshots.into_iter().find(|one| one.id == full).and_then(|one| one.pinned);
+    assert!(pinned.is_some_and(|why| why.ends_with("files became 0")), "no prune lets it go");
     let request = RestoreRequest {
         folder: lab.project.clone(),
         at: Some(full),

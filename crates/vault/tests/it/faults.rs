@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ringfence_vault::{
-    Guard, Labels, RestoreRequest, Selection, SnapshotKind, SnapshotRequest, Vault, VaultError,
-    VaultKey, resume_restore,
+    Guard, Labels, PruneRequest, RestoreRequest, Selection, SnapshotKind, SnapshotRequest, Vault,
+    VaultError, VaultKey, resume_restore,
 };
 
 use crate::lab::{Lab, assert_same, differences, is_root, run};
@@ -15,7 +15,7 @@ use crate::lab::{Lab, assert_same, differences, is_root, run};
 /// Set for a child: which part of this file it is to play.
 const PART: &str = "RINGFENCE_VAULT_TEST_PART";
 
-fn rounds() -> u32 {
+pub(crate) fn rounds() -> u32 {
     if std::env::var_os("RINGFENCE_SOAK").is_some() { 300 } else { 20 }
 }
 
@@ -54,6 +54,14 @@ fn child() {
         "resume" => {
             resume_restore(&dir.join("staging"), None).unwrap();
         }
+        "prune" => {
+            let forget = words[2].split(',').filter(|id| !id.is_empty());
+            let request = PruneRequest {
+                marked_for: Duration::ZERO,
+                ..PruneRequest::new(forget.map(|id| id.parse().unwrap()).collect())
+            };
+            open().prune(&request).unwrap();
+        }
         "unreadable" => crate::hostile::unreadable_entries_keep_their_stored_version(),
         other => panic!("no part {other}"),
     }
@@ -70,7 +78,7 @@ pub(crate) fn play(part: &[&str]) -> Command {
 }
 
 /// Runs a part and kills it after `after`; gives whether it was killed in time.
-fn killed(part: &[&str], after: Duration) -> bool {
+pub(crate) fn killed(part: &[&str], after: Duration) -> bool {
     let mut child = play(part).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while start.elapsed() < after {
@@ -84,7 +92,7 @@ fn killed(part: &[&str], after: Duration) -> bool {
 }
 
 /// Spreads the kills over the time an undisturbed run takes.
-fn moment(round: u32, whole: Duration) -> Duration {
+pub(crate) fn moment(round: u32, whole: Duration) -> Duration {
     whole.mul_f64(f64::from(round.wrapping_mul(7919) % 101) / 90.0)
 }
 
@@ -206,7 +214,7 @@ impl Drop for Small {
     }
 }
 
-fn noise(length: usize, mut word: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, mut word: u64) -> Vec<u8> {
     let step = |_| {
         word ^= word << 13;
         word ^= word >> 7;

@@ -19,6 +19,7 @@ mod lab;
 mod links;
 mod mounted;
 mod property;
+mod prune;
 mod rehearse;
 mod repair;
 mod restore;

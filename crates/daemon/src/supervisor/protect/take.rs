@@ -163,10 +163,14 @@ impl Daemon {
                 state.walked = Some(began.wall);
             }
         }
-        if let Some(record) = record_of(guard, before, &outcome, began)
-            && let Err(error) = self.store.set_protection(&guard.folder.id, &record)
-        {
-            tracing::error!(folder = %guard.folder.id, %error, "protection could not be written down");
+        let alarmed = before.shrunken.is_some();
+        if let Some(record) = record_of(guard, before, &outcome, began) {
+            if let (Some(shrunken), false) = (&record.shrunken, alarmed) {
+                self.pin_full(&guard.folder, shrunken);
+            }
+            if let Err(error) = self.store.set_protection(&guard.folder.id, &record) {
+                tracing::error!(folder = %guard.folder.id, %error, "protection could not be written down");
+            }
         }
         if !matches!(outcome, Err(Miss::GaveWay)) {
             self.switch_shares(guard, outcome.is_ok()).await;
