@@ -17,11 +17,14 @@ mod check;
 mod diff;
 mod engine;
 mod error;
+mod excludes;
 mod key;
 mod reader;
 mod restore;
+mod root;
 mod scan;
 mod settle;
+mod shrink;
 mod snapshot;
 mod source;
 mod stat;
@@ -40,12 +43,15 @@ pub use catalog::{
 pub use changes::ChangeSet;
 pub use check::{CheckReport, Problem, Severity};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
-pub use error::{Result, VaultError};
+pub use error::{FolderProblem, Result, VaultError};
+pub use excludes::Excluded;
 pub use key::VaultKey;
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,
 };
+pub use scan::Missed;
+pub use shrink::{Shrink, Shrunk, shrunk};
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
 pub use vault::{Vault, opens_without_password, resume_restore};
 pub use watch::{Cancel, Progress, Step};

@@ -15,6 +15,8 @@ mod faults;
 mod hostile;
 mod lab;
 mod links;
+mod place;
 mod property;
 mod restore;
 mod stock_restic;
+mod whole;
