@@ -10,6 +10,7 @@ pub mod api;
 pub mod attach;
 pub mod bytes;
 pub mod config;
+pub mod copy;
 pub mod error;
 pub mod folder;
 pub mod history;

@@ -14,6 +14,7 @@ mod browse;
 mod catalog;
 mod changes;
 mod check;
+mod copy;
 mod diff;
 mod engine;
 mod error;
@@ -42,6 +43,7 @@ pub use catalog::{
 };
 pub use changes::ChangeSet;
 pub use check::{CheckReport, Problem, Severity};
+pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucket, Target, Web};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{FolderProblem, Result, VaultError};
 pub use excludes::Excluded;

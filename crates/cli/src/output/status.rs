@@ -167,7 +167,9 @@ fn machine_state(machine: &MachineStatus) -> Entry {
     };
     match &machine.state {
         MachineState::Running => painted(Paint::Good, word),
-        MachineState::Failed { reason } => painted(Paint::Bad, format!("{word}: {reason}")),
+        MachineState::Failed { reason } | MachineState::Held { reason } => {
+            painted(Paint::Bad, format!("{word}: {reason}"))
+        }
         MachineState::Starting | MachineState::Stopping => painted(Paint::Weak, waiting(word)),
         MachineState::Stopped | MachineState::Suspended => painted(Paint::Faint, word),
     }

@@ -1,7 +1,7 @@
 //! Facts of the host: who we are, how large it is, which environment was given.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ringfence_model::layout::Environment;
 use ringfence_model::size::Size;
@@ -48,6 +48,15 @@ pub fn processors() -> u32 {
 pub fn memory() -> Size {
     let facts = rustix::system::sysinfo();
     Size::bytes(facts.totalram.saturating_mul(u64::from(facts.mem_unit)))
+}
+
+/// Bytes that may still be written to the file system of a path.
+///
+/// # Errors
+/// When the file system does not say.
+pub fn free_space(path: &Path) -> std::io::Result<u64> {
+    let facts = rustix::fs::statvfs(path)?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
 /// The directory of the daemon's own binary, resolved.

@@ -235,6 +235,20 @@ impl Store {
         Self::read(&self.session_file(id))
     }
 
+    /// Removes all that is kept of a session.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_session(&self, id: &SessionId) -> Result<(), StoreError> {
+        let path = self.layout.session(id);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a session's record.
     ///
     /// # Errors

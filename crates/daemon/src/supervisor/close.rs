@@ -42,12 +42,20 @@ impl Daemon {
         drop(watched);
         let (daemon, id) = (Arc::clone(self), id.clone());
         tokio::spawn(async move {
-            let closed = daemon.follow(&id).await;
-            if let Err(error) = &closed {
-                tracing::error!(%id, %error, "a session could not be closed properly");
+            loop {
+                let closed = daemon.follow(&id).await;
+                if let Err(error) = &closed {
+                    tracing::error!(%id, %error, "a session could not be closed properly");
+                }
+                // Nobody may have waited.
+                let _ = sender.send(Some(closed));
+                if daemon.is_over(&id) {
+                    break;
+                }
+                // Its end could not be written down, on a full disk for instance: whoever waited was
+                // told so, and it is tried until it stands there.
+                tokio::time::sleep(RETRY).await;
             }
-            // Nobody may have waited.
-            let _ = sender.send(Some(closed));
         });
     }
 
@@ -78,6 +86,13 @@ impl Daemon {
             )
             .hint(format!("ringfence session show {id}"))),
         }
+    }
+
+    /// Whether nothing is left to be done for a session. One that cannot be read may have an end to come.
+    fn is_over(&self, id: &SessionId) -> bool {
+        self.store
+            .session(id)
+            .is_ok_and(|session| session.is_none_or(|session| session.state.is_final()))
     }
 
     /// Ends a session's processes. Closing follows by itself.

@@ -72,9 +72,8 @@ impl Daemon {
     }
 
     fn check_disk(&self) -> Finding {
-        match rustix::fs::statvfs(&self.layout.state) {
-            Ok(facts) => {
-                let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+        match facts::free_space(&self.layout.state) {
+            Ok(free) => {
                 let text = format!("{} free at {}", Size::bytes(free), self.layout.state.display());
                 if free >= ENOUGH_DISK {
                     good("disk", text)

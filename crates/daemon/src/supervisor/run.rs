@@ -360,7 +360,11 @@ impl Daemon {
         session.state = SessionState::Failed { reason: error.message.clone() };
         session.ended = Some(clock::now());
         if let Err(error) = self.store.set_session(&session) {
-            tracing::error!(%id, %error, "a failed session could not be written down");
+            // On a full disk, say. It never ran: forgotten it is in nobody's way.
+            tracing::error!(%id, %error, "a failed session could not be written down; it is forgotten");
+            if let Err(error) = self.store.forget_session(id) {
+                tracing::error!(%id, %error, "it could not be forgotten either");
+            }
         }
         if let Some(folder) = &session.folder
             && !self.in_use(&session.machine, folder, id)

@@ -126,14 +126,15 @@ impl Daemon {
             });
         }
         for machine in machines {
-            if let MachineState::Failed { reason } = &machine.state {
-                let command = format!("ringfence machine start {}", machine.name);
-                problems.push(problem(
-                    Severity::Error,
-                    format!("machine {}: {reason}", machine.name),
-                    Some(command),
-                ));
-            }
+            let (reason, command) = match &machine.state {
+                MachineState::Failed { reason } => {
+                    (reason, format!("ringfence machine start {}", machine.name))
+                }
+                MachineState::Held { reason } => (reason, "ringfence doctor".to_owned()),
+                _ => continue,
+            };
+            let message = format!("machine {}: {reason}", machine.name);
+            problems.push(problem(Severity::Error, message, Some(command)));
         }
         for session in sessions {
             let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();

@@ -11,6 +11,7 @@
 
 mod basics;
 mod changes;
+mod copies;
 mod faults;
 mod hostile;
 mod lab;
@@ -18,5 +19,6 @@ mod links;
 mod place;
 mod property;
 mod restore;
+mod servers;
 mod stock_restic;
 mod whole;
