@@ -34,6 +34,13 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether a service manager started this very process, and so starts it again.
+#[must_use]
+pub fn is_supervised() -> bool {
+    // systemd names the process that it started; those that one starts inherit the name.
+    variable("SYSTEMD_EXEC_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
+}
+
 /// Number of processors that the daemon may use.
 #[must_use]
 pub fn processors() -> u32 {

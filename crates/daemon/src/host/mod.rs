@@ -10,3 +10,4 @@ pub mod control;
 pub mod facts;
 pub mod files;
 pub mod process;
+pub mod thread;

@@ -88,6 +88,38 @@ pub struct ProtectionRecord {
     pub until: Option<jiff::Timestamp>,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// The fullest snapshot of late, with which the next ones are compared.
+    #[serde(default)]
+    pub fullest: Option<Fullest>,
+    /// Most files are gone, and nobody said that this is right. Its snapshot is kept.
+    #[serde(default)]
+    pub shrunken: Option<Shrunken>,
+}
+
+/// A snapshot that held many files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fullest {
+    /// Its id.
+    pub snapshot: String,
+    /// How many.
+    pub files: u64,
+    /// When it was taken.
+    pub at: jiff::Timestamp,
+}
+
+/// A folder that suddenly lost most of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrunken {
+    /// The last full snapshot.
+    pub snapshot: String,
+    /// Files in it.
+    pub files: u64,
+    /// When it was taken.
+    pub at: jiff::Timestamp,
+    /// Files that are left.
+    pub left: u64,
+    /// When that was noticed.
+    pub noticed: jiff::Timestamp,
 }
 
 /// Reads and writes the state files below a [`Layout`].

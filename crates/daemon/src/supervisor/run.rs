@@ -20,6 +20,7 @@ use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 
 use super::machines::Ready;
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders, of_kind, profiles};
 use crate::gateways::NetworkRule;
@@ -257,11 +258,10 @@ impl Daemon {
         };
         let opening = async {
             match folder.as_ref().filter(|_| protected) {
-                Some(folder) => self
-                    .vaults
-                    .snapshot(folder, SnapshotKind::Opening, Some(&session), report)
-                    .await
-                    .map(Some),
+                Some(folder) => {
+                    let want = Want::new(SnapshotKind::Opening, Some(&session));
+                    self.snapshot(folder, want, report).await.map(|view| Some(view.id))
+                }
                 None => Ok(None),
             }
         };

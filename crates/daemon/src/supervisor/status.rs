@@ -9,8 +9,8 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders};
-use crate::host::clock;
+use super::{Daemon, failed, folders, protect};
+use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
 const RECENT: usize = 10;
@@ -61,6 +61,7 @@ impl Daemon {
     pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
         let rules = folders::rules_of(&folder.path, &self.config.last_good());
         let record = self.store.protection(&folder.id).map_err(failed)?;
+        let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
@@ -74,7 +75,8 @@ impl Daemon {
             }
             _ => None,
         };
-        let protection = match (&record.error, &last_snapshot) {
+        let error = self.why_lost(folder).or(record.error);
+        let protection = match (&error, &last_snapshot) {
             _ if !rules.backup => Protection::Off,
             (Some(_), _) => Protection::Failing,
             (None, Some(_)) => Protection::Protected,
@@ -86,9 +88,10 @@ impl Daemon {
             vault,
             protection,
             last_snapshot,
-            error: record.error,
+            error,
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            watch,
         })
     }
 
@@ -124,6 +127,17 @@ impl Daemon {
                     Some(problem(Severity::Error, format!("{path}: {why}"), Some(backup_now)))
                 }
             });
+        }
+        if !folders.is_empty() && !facts::is_supervised() {
+            let message = "folders are protected only while this daemon runs, and it does not \
+                           start with the computer: the next ringfence command starts it";
+            let command = Some("ringfence doctor".into());
+            problems.push(problem(Severity::Warning, message.into(), command));
+        }
+        for folder in folders {
+            problems.extend(
+                folder.watch.iter().flat_map(|watch| protect::problems(&folder.path, watch)),
+            );
         }
         for machine in machines {
             let (reason, command) = match &machine.state {

@@ -3,6 +3,7 @@
 
 mod folders;
 mod history;
+mod protect;
 
 use std::path::PathBuf;
 use std::sync::Arc;
