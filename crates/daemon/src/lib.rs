@@ -9,6 +9,8 @@ pub mod gateways;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod keepers;
+mod mount;
 pub mod server;
 pub mod session;
 pub mod shares;
@@ -79,7 +81,9 @@ async fn run(layout: Layout) -> io::Result<()> {
     Arc::clone(&daemon).recover().await;
     tokio::spawn(Arc::clone(&daemon).protect_folders());
     tokio::spawn(Arc::clone(&daemon).keep_house());
+    tokio::spawn(Arc::clone(&daemon).keep_copies());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
+    tokio::spawn(Arc::clone(&daemon).mind_keepers());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
     let shutdown = async move {
@@ -100,6 +104,13 @@ pub fn share() -> ExitCode {
     ringfence_share::run()
 }
 
+/// Keeps what a share's guest destroys.
+#[must_use]
+pub fn keeper() -> ExitCode {
+    let _ = rustix::process::setsid();
+    ringfence_share::keeper::run()
+}
+
 /// Runs one machine's network.
 #[must_use]
 pub fn gateway() -> ExitCode {
@@ -115,6 +126,16 @@ pub fn gateway() -> ExitCode {
 pub fn session_process() -> ExitCode {
     let _ = rustix::process::setsid();
     match session::run(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// Shows one vault's snapshots as a file system.
+#[must_use]
+pub fn mount_process() -> ExitCode {
+    let _ = rustix::process::setsid();
+    match mount::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
     }

@@ -84,6 +84,12 @@ impl Layout {
         self.config.join("config.toml")
     }
 
+    /// Logins and key files for second copies; 0600, else it is not read.
+    #[must_use]
+    pub fn copy_secrets(&self) -> PathBuf {
+        self.config.join("copy-secrets.toml")
+    }
+
     /// The daemon's socket.
     #[must_use]
     pub fn daemon_socket(&self) -> PathBuf {
@@ -120,10 +126,28 @@ impl Layout {
         self.state.join("keys").join(format!("{folder}.key"))
     }
 
+    /// What is known about a folder's second copies.
+    #[must_use]
+    pub fn copies(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("copies").join(folder)
+    }
+
+    /// What is fetched of a copy that is only looked into.
+    #[must_use]
+    pub fn recovering(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("recovering").join(folder)
+    }
+
     /// Where a restore prepares entries, when it lies on the folder's file system.
     #[must_use]
     pub fn staging(&self, folder: &FolderId) -> PathBuf {
         self.state.join("staging").join(folder)
+    }
+
+    /// What sessions destroyed in a folder, with their journals: kept where no share shows it.
+    #[must_use]
+    pub fn kept(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("kept").join(folder)
     }
 
     /// The registered folders.

@@ -14,6 +14,7 @@ pub mod copy;
 pub mod error;
 pub mod folder;
 pub mod history;
+pub mod kept;
 pub mod layout;
 pub mod machine;
 pub mod name;

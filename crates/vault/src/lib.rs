@@ -20,11 +20,13 @@ mod engine;
 mod error;
 mod excludes;
 mod key;
+mod mount;
 mod reader;
 mod restore;
 mod root;
 mod scan;
 mod settle;
+mod sheet;
 mod shrink;
 mod snapshot;
 mod source;
@@ -48,6 +50,7 @@ pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{FolderProblem, Result, VaultError};
 pub use excludes::Excluded;
 pub use key::VaultKey;
+pub use mount::{Mounted, Naming, mount};
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,

@@ -6,13 +6,16 @@
 
 mod backup;
 mod close;
+mod copies;
 mod doctor;
 mod folders;
 mod host_runs;
 mod housekeeping;
 mod images;
+mod journals;
 mod machine_acts;
 mod machines;
+mod mount;
 mod profiles;
 mod protect;
 mod recover;
@@ -64,6 +67,8 @@ pub struct Daemon {
     broken: Mutex<HashMap<SessionId, String>>,
     /// The losses of shares, heard by the housekeeping.
     lost_shares: Mutex<Option<mpsc::UnboundedReceiver<(MachineName, FolderId)>>>,
+    /// Whose turn it is to make a copy.
+    copy_turns: copies::Turns,
     shutdown: CancellationToken,
 }
 
@@ -87,6 +92,7 @@ impl Daemon {
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),
             lost_shares: Mutex::new(Some(lost_shares)),
+            copy_turns: copies::Turns::default(),
             shutdown: CancellationToken::new(),
             layout,
         })

@@ -16,6 +16,7 @@ mod faults;
 mod hostile;
 mod lab;
 mod links;
+mod mounted;
 mod place;
 mod property;
 mod restore;
