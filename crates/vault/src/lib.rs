@@ -19,12 +19,16 @@ mod diff;
 mod engine;
 mod error;
 mod excludes;
+mod health;
 mod key;
 mod mount;
 mod reader;
+mod rehearse;
+mod repair;
 mod restore;
 mod root;
 mod scan;
+mod seal;
 mod settle;
 mod sheet;
 mod shrink;
@@ -35,6 +39,8 @@ mod storage;
 mod tally;
 mod twins;
 mod vault;
+mod verify;
+mod view;
 mod watch;
 
 pub use approach::{SnapshotMode, WalkReason};
@@ -44,13 +50,18 @@ pub use catalog::{
     SnapshotKind, Snapshots,
 };
 pub use changes::ChangeSet;
-pub use check::{CheckReport, Problem, Severity};
+pub use check::{CheckReport, CheckRequest, MAX_PATHS, Problem, Severity, Touched, check};
 pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucket, Target, Web};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{FolderProblem, Result, VaultError};
 pub use excludes::Excluded;
+pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use key::VaultKey;
 pub use mount::{Mounted, Naming, mount};
+pub use rehearse::{RehearsalRequest, Rehearsed};
+pub use repair::{
+    Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair, repair,
+};
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,
@@ -59,4 +70,5 @@ pub use scan::Missed;
 pub use shrink::{Shrink, Shrunk, shrunk};
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
 pub use vault::{Vault, opens_without_password, resume_restore};
+pub use verify::packs::PacksRead;
 pub use watch::{Cancel, Progress, Step};

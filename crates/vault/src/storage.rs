@@ -388,7 +388,8 @@ impl Storage {
         }
     }
 
-    fn entries(&self, kind: FileType) -> io::Result<Vec<(Id, u32)>> {
+    /// All files of a kind with their lengths.
+    pub(crate) fn entries(&self, kind: FileType) -> io::Result<Vec<(Id, u32)>> {
         let mut found = Vec::new();
         let top = self.dir.join(kind.dirname());
         if kind == FileType::Config {

@@ -12,6 +12,7 @@
 mod basics;
 mod changes;
 mod copies;
+mod damage;
 mod faults;
 mod hostile;
 mod lab;
@@ -19,6 +20,8 @@ mod links;
 mod mounted;
 mod place;
 mod property;
+mod rehearse;
+mod repair;
 mod restore;
 mod servers;
 mod stock_restic;
