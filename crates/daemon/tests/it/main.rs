@@ -3,6 +3,7 @@
 
 mod copies;
 mod folders;
+mod held;
 mod history;
 mod protect;
 

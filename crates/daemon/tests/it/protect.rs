@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Lab {
     /// Registers the project and has it protected.
-    async fn protected(&self) -> FolderStatus {
+    pub(crate) async fn protected(&self) -> FolderStatus {
         self.daemon.add_folder(&self.project, &Report::nobody()).await.expect("added");
         tokio::spawn(Arc::clone(&self.daemon).protect_folders());
         self.settled().await
@@ -36,11 +36,11 @@ impl Lab {
     }
 
     /// The project's status, once it is as wanted.
-    async fn until(&self, holds: impl Fn(&FolderStatus) -> bool) -> FolderStatus {
+    pub(crate) async fn until(&self, holds: impl Fn(&FolderStatus) -> bool) -> FolderStatus {
         until(&self.daemon, &self.project, holds).await
     }
 
-    async fn snapshots(&self) -> Vec<SnapshotView> {
+    pub(crate) async fn snapshots(&self) -> Vec<SnapshotView> {
         let query = HistoryQuery { folder: self.project.clone(), path: None };
         self.daemon.history(query).await.expect("history")
     }

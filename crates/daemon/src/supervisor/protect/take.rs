@@ -108,7 +108,8 @@ impl Daemon {
             guard.state().walking = Some(cancel.clone());
         }
         let whole = matches!(job, Job::Walk(_));
-        let want = Want { kind: SnapshotKind::Periodic, session: None, whole };
+        let session = self.only_session(guard);
+        let want = Want { kind: SnapshotKind::Periodic, session: session.as_ref(), whole };
         let attempt = Attempt { want, job: Some(job), cancel };
         let outcome = self.attempt(guard, attempt, &Report::nobody()).await;
         guard.state().walking = None;
@@ -118,6 +119,18 @@ impl Daemon {
             Err(Miss::Lost(lost)) => tracing::error!(folder = %path, %lost, "not backed up"),
             Err(Miss::Failed(error)) => tracing::error!(folder = %path, %error, "not backed up"),
         }
+    }
+
+    /// The session that a change while it works is put down to: the only one at work.
+    fn only_session(&self, guard: &Guard) -> Option<Session> {
+        if !guard.has_session() {
+            return None;
+        }
+        let mut here = self.store.sessions().ok()?.into_iter().filter(|session| {
+            session.folder.as_ref() == Some(&guard.folder.id)
+                && session.state == SessionState::Running
+        });
+        here.next().filter(|_| here.next().is_none())
     }
 
     async fn attempt(
