@@ -28,6 +28,8 @@ use crate::removal::Doomed;
 
 const CONFIG: &str = "config";
 const TEMPORARY: &str = "tmp";
+/// In [`TEMPORARY`]: packs that are about to take their places, until an index names them.
+const ENTERING: &str = "entering";
 /// Stock restic keeps its locks here and expects the directory.
 const LOCKS: &str = "locks";
 const LOCK_FILE: &str = "ringfence.lock";
@@ -115,7 +117,8 @@ impl Storage {
             Err(e) => return Err(e).at("lock", &path),
         }
         if let Ok(entries) = fs::read_dir(self.dir.join(TEMPORARY)) {
-            for entry in entries.flatten() {
+            // All but the list of packs that may lie in their places unnamed.
+            for entry in entries.flatten().filter(|entry| entry.file_name() != ENTERING) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -316,6 +319,7 @@ impl Storage {
         }
         if kind == FileType::Index {
             let waiting = std::mem::take(&mut self.state().waiting);
+            self.announce(&waiting)?;
             for (pack, path) in waiting {
                 self.enter(FileType::Pack, &pack, &path)?;
             }
@@ -323,10 +327,49 @@ impl Storage {
         }
         self.enter(kind, id, temporary)?;
         self.sync()?;
+        if kind == FileType::Index {
+            let _ = fs::remove_file(self.entering());
+        }
         if kind == FileType::Snapshot {
             self.state().written = Some(*id);
         }
         Ok(())
+    }
+
+    fn entering(&self) -> PathBuf {
+        self.dir.join(TEMPORARY).join(ENTERING)
+    }
+
+    /// Writes down which packs are about to take their places, beside those that an
+    /// earlier attempt left so. Not synced: after a power cut they may stay, at worst as
+    /// wasted room, and every snapshot would pay for the sync.
+    fn announce(&self, packs: &[(Id, PathBuf)]) -> io::Result<()> {
+        let lines: String =
+            packs.iter().map(|(id, _)| format!("{}\n", id.to_hex().as_str())).collect();
+        let mut list =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(self.entering())?;
+        list.write_all(lines.as_bytes())
+    }
+
+    /// Packs that took their places and may never have been named by an index, since
+    /// their writer was stopped in between. Usually none.
+    pub(crate) fn unnamed(&self) -> Vec<Id> {
+        let list = fs::read_to_string(self.entering()).unwrap_or_default();
+        list.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Removes these packs, which no index names, and forgets the list of all that may be
+    /// unnamed. Under the writer's lock only.
+    pub(crate) fn sweep(&self, unnamed: &[Id]) -> Result<()> {
+        for id in unnamed {
+            let path = self.path(FileType::Pack, id);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
+                _ => self.state().unsynced.insert(self.directory(FileType::Pack, id)),
+            };
+        }
+        let list = self.entering();
+        fs::remove_file(&list).at("remove", &list)
     }
 
     /// Gives a complete file its place.
@@ -437,6 +480,19 @@ fn list_into(dir: &Path, found: &mut Vec<(Id, u32)>) -> io::Result<()> {
     Ok(())
 }
 
+/// As [`list_into`], without lengths.
+fn names(dir: &Path) -> io::Result<Vec<Id>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let id = entry.file_name().to_str().and_then(|n| n.parse::<Id>().ok());
+        if entry.file_type()?.is_file() {
+            found.extend(id);
+        }
+    }
+    Ok(found)
+}
+
 fn make_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -447,6 +503,15 @@ fn make_dir(path: &Path) -> io::Result<()> {
 impl ReadBackend for Storage {
     fn location(&self) -> String {
         self.dir.to_string_lossy().into_owned()
+    }
+
+    fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
+        let listed = match tpe {
+            // There are thousands of these after a while, and their lengths cost a call each.
+            FileType::Snapshot | FileType::Index => names(&self.dir.join(tpe.dirname())),
+            _ => self.entries(tpe).map(|all| all.into_iter().map(|(id, _)| id).collect()),
+        };
+        listed.map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
