@@ -1,15 +1,24 @@
-//! Finds out whether the vault is whole. Owns the list of named problems; repairs
-//! nothing.
+//! Whether the vault is whole, and which snapshots suffer where it is not. Owns the
+//! words in which that is said; `verify` does the looking. Repairs nothing.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 
-use rustic_core::{CheckOptions, CheckResults, TreeId};
+use jiff::Timestamp;
+use rustic_core::FileType;
 use serde::Serialize;
 
-use crate::catalog;
-use crate::engine::{Engine, Repo};
+use crate::catalog::{EntryPath, SnapshotId};
 use crate::error::{Result, VaultError};
+use crate::key::VaultKey;
+use crate::storage::Storage;
+use crate::verify::examine::{Opening, examine};
+use crate::watch::{Cancel, Progress};
+
+/// A touched snapshot names no more lost entries than this.
+pub const MAX_PATHS: usize = 20;
+/// Of so many touched snapshots lost entries are named; of the others only counted.
+pub(crate) const MAX_LISTED: usize = 50;
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -17,7 +26,8 @@ use crate::error::{Result, VaultError};
 pub enum Severity {
     /// Nothing is lost: leftovers of a crash, say.
     Notice,
-    /// A snapshot, or part of one, cannot be restored, or the vault is open to others.
+    /// A snapshot, or part of one, cannot be restored, or soon could not be, or the
+    /// vault is open to others.
     Error,
 }
 
@@ -26,10 +36,40 @@ pub enum Severity {
 pub struct Problem {
     /// How bad.
     pub severity: Severity,
-    /// A stable word for programs.
+    /// A stable word for programs: `pack-missing`, `pack-damaged`, `index-damaged`, …
     pub name: &'static str,
     /// What exactly.
     pub what: String,
+    /// The file concerned, below the vault's directory.
+    pub file: Option<String>,
+    /// Every snapshot that cannot be restored whole because of it, the newest first.
+    pub snapshots: Vec<Touched>,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        severity: Severity,
+        name: &'static str,
+        what: String,
+        file: Option<String>,
+    ) -> Self {
+        Self { severity, name, what, file, snapshots: Vec::new() }
+    }
+}
+
+/// A snapshot that a problem touches.
+#[derive(Clone, Debug, Serialize)]
+pub struct Touched {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// When it was made; unknown where its own file cannot be read.
+    pub time: Option<Timestamp>,
+    /// Nothing of it can be restored.
+    pub whole: bool,
+    /// Files, and directories with all they hold, that cannot be restored.
+    pub entries: u64,
+    /// The first of them, at most [`MAX_PATHS`], and of the first snapshots only.
+    pub paths: Vec<EntryPath>,
 }
 
 /// Result of a check.
@@ -39,8 +79,14 @@ pub struct CheckReport {
     pub problems: Vec<Problem>,
     /// Snapshots whose structure was followed.
     pub snapshots: usize,
+    /// The newest of them.
+    pub newest: Option<SnapshotId>,
     /// Whether all stored data was read, decrypted and hashed.
     pub data_read: bool,
+    /// Bytes of packs that were read.
+    pub bytes_read: u64,
+    /// Bytes of all packs that the index names.
+    pub bytes: u64,
 }
 
 impl CheckReport {
@@ -49,111 +95,45 @@ impl CheckReport {
     pub fn is_clean(&self) -> bool {
         self.problems.iter().all(|p| p.severity != Severity::Error)
     }
-}
 
-pub(crate) fn check(engine: &Engine, read_data: bool) -> Result<CheckReport> {
-    let mut problems = exposed(engine);
-    let mut error = |name, what| problems.push(Problem { severity: Severity::Error, name, what });
-    let repo = match engine.repo() {
-        Ok(repo) => repo,
-        Err(e) => {
-            error("index-unreadable", e.to_string());
-            return Ok(CheckReport { problems, snapshots: 0, data_read: false });
-        }
-    };
-    let known = catalog::list(engine, &repo)?;
-    for damaged in known.damaged {
-        error("snapshot-unreadable", format!("snapshot {}: {}", damaged.id.short(), damaged.why));
-    }
-    let trees: Vec<_> = known.snapshots.iter().map(|s| s.tree).collect();
-    let options = CheckOptions::default().read_data(read_data);
-    match run(engine, &repo, options, &trees) {
-        Err(e) => error("check-failed", e.to_string()),
-        Ok(results) => {
-            for (level, finding) in &results.0 {
-                let what = brief(&finding.to_string());
-                // The engine keeps the types of its findings to itself; their variant
-                // names are what `Debug` begins with.
-                let severity = match format!("{level:?}").as_str() {
-                    "Warn" => Severity::Notice,
-                    _ => Severity::Error,
-                };
-                problems.push(Problem { severity, name: name_of(&format!("{finding:?}")), what });
-            }
-        }
-    }
-    problems.sort_by_key(|p| std::cmp::Reverse(p.severity == Severity::Error));
-    Ok(CheckReport { problems, snapshots: known.snapshots.len(), data_read: read_data })
-}
-
-/// Runs the engine's check. It panics when a thread of its own is slow to let go of the
-/// index (0.13.0, on a busy machine); that says nothing about the vault, so it is asked
-/// again.
-fn run(
-    engine: &Engine,
-    repo: &Repo,
-    options: CheckOptions,
-    trees: &[TreeId],
-) -> Result<CheckResults> {
-    const TRIES: usize = 8;
-    let once =
-        || engine.run("checking the vault", || repo.check_with_trees(options, trees.to_vec()));
-    for _ in 1..TRIES {
-        match once() {
-            Err(VaultError::Engine { detail, .. }) if detail.contains("index still in use") => {}
-            other => return other,
-        }
-    }
-    once()
-}
-
-fn name_of(finding: &str) -> &'static str {
-    const NAMES: [(&str, &str); 9] = [
-        ("PackNotReferenced", "pack-unused"),
-        ("NoPack", "pack-missing"),
-        ("PackSizeMismatch", "pack-size"),
-        ("PackHashMismatch", "pack-damaged"),
-        ("PackBlob", "pack-damaged"),
-        ("PackHeader", "pack-damaged"),
-        ("ErrorReadingPack", "pack-unreadable"),
-        ("ErrorCheckingPack", "pack-damaged"),
-        ("File", "content-missing"),
-    ];
-    let named = NAMES.iter().find(|(start, _)| finding.starts_with(start));
-    named.map_or("structure", |(_, name)| name)
-}
-
-/// The engine's errors fill a page; two lines of it say what is wrong.
-fn brief(text: &str) -> String {
-    let first = text.lines().next().unwrap_or_default();
-    let subject = first.split(": `rustic_core`").next().unwrap_or(first).trim();
-    let message = text.lines().skip_while(|l| *l != "Message:").nth(1);
-    message.map_or_else(|| subject.to_owned(), |m| format!("{subject}: {}", m.trim()))
-}
-
-/// The vault's directory must be nobody else's business.
-fn exposed(engine: &Engine) -> Vec<Problem> {
-    let dir = engine.storage.dir();
-    match fs::metadata(dir) {
-        Ok(meta) if meta.mode() & 0o077 != 0 => vec![Problem {
-            severity: Severity::Error,
-            name: "exposed",
-            what: format!("{} is open to other users; make it mode 0700", dir.display()),
-        }],
-        _ => Vec::new(),
+    /// The problems because of which a snapshot cannot be restored whole.
+    pub fn touching(&self, snapshot: SnapshotId) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(move |p| p.snapshots.iter().any(|t| t.snapshot == snapshot))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How to check.
+#[derive(Clone, Default)]
+pub struct CheckRequest {
+    /// Also read all stored data, decrypt and hash it.
+    pub read_data: bool,
+    /// Read these packs so, by name, even where not all data is read.
+    pub packs: Vec<String>,
+    /// At most so many threads; 0: as many as there are processors, up to 8.
+    pub threads: usize,
+    /// Receives progress.
+    pub progress: Option<Arc<dyn Progress>>,
+    /// Stops it.
+    pub cancel: Cancel,
+}
 
-    #[test]
-    fn a_page_of_error_becomes_a_line() {
-        let page = "error checking pack 16ff : `rustic_core` experienced an error.\n\nMessage:\nMAC check failed.\n\nMore";
-        assert_eq!(brief(page), "error checking pack 16ff: MAC check failed.");
-        assert_eq!(brief("pack 12 not found"), "pack 12 not found");
-        assert_eq!(name_of("NoPack { id: 1 }"), "pack-missing");
-        assert_eq!(name_of("PackBlobHashMismatch { .. }"), "pack-damaged");
+impl CheckRequest {
+    /// The most threads that may work.
+    pub(crate) fn threads(&self) -> usize {
+        if self.threads == 0 { usize::MAX } else { self.threads }
     }
+}
+
+/// Checks the vault in `dir` whether or not it can be opened. The key's password is
+/// tried too, which takes about half a second of processor time.
+///
+/// # Errors
+/// [`VaultError::NotAVault`] where there is not even the beginning of one,
+/// [`VaultError::Cancelled`], or when the directory cannot be listed.
+pub fn check(dir: &Path, key: &VaultKey, request: &CheckRequest) -> Result<CheckReport> {
+    let storage = Storage::new(dir);
+    if !dir.join(FileType::Pack.dirname()).is_dir() && !dir.join("config").exists() {
+        return Err(VaultError::NotAVault { path: dir.into() });
+    }
+    Ok(examine(&storage, &Opening::With(key), request)?.report)
 }

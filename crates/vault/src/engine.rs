@@ -9,14 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustic_core::repofile::{BlobType, MasterKey, Node};
 use rustic_core::{
     BlobId, ConfigOptions, Credentials, DataId, ErrorKind, FileType, Id, IndexedFullStatus,
-    KeyOptions, OpenStatus, ReadBackend, Repository, RepositoryBackends, RepositoryOptions,
-    RusticError, RusticResult, TreeId,
+    KeyOptions, OpenStatus, ReadBackend, RepairIndexOptions, Repository, RepositoryBackends,
+    RepositoryOptions, RusticError, RusticResult, TreeId, WriteBackend,
 };
 
-use crate::error::{Result, VaultError};
+use crate::error::{At, Result, VaultError};
 use crate::key::VaultKey;
+use crate::seal::Seal;
 use crate::stat::is_plain_name;
 use crate::storage::Storage;
+use crate::verify::inventory::Inventory;
+use crate::view::View;
 
 /// An opened repository with its index in memory.
 pub(crate) type Repo = Repository<IndexedFullStatus>;
@@ -25,7 +28,7 @@ pub(crate) type Repo = Repository<IndexedFullStatus>;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) storage: Arc<Storage>,
-    master: MasterKey,
+    pub(crate) master: MasterKey,
     /// The repository as loaded, and the index files it was loaded from.
     loaded: Mutex<Option<(Vec<Id>, Arc<Repo>)>>,
 }
@@ -88,9 +91,48 @@ impl Engine {
             return Ok(Arc::clone(repo));
         }
         let opened = Self::enter(&self.storage, &Credentials::Masterkey(self.master.clone()))?;
-        let repo = Arc::new(guarded(&self.storage, "loading the index", || opened.to_indexed())?);
+        let repo = match guarded(&self.storage, "loading the index", || opened.to_indexed()) {
+            Ok(repo) => repo,
+            Err(error) => self.without_damaged(&now)?.ok_or(error)?,
+        };
+        let repo = Arc::new(repo);
         *loaded = Some((now, Arc::clone(&repo)));
         Ok(repo)
+    }
+
+    /// The repository without the index files that cannot be read: their packs are
+    /// asked themselves what is in them. `None` where all of them can be read.
+    fn without_damaged(&self, index: &[Id]) -> Result<Option<Repo>> {
+        let seal = Seal::new(&self.master)?;
+        let bad = Inventory::read(&self.storage, &seal, index.to_vec()).bad_files;
+        if bad.is_empty() {
+            return Ok(None);
+        }
+        tracing::warn!(count = bad.len(), "damaged index files are passed over");
+        let hidden = bad.into_iter().map(|bad| bad.id).collect();
+        let view = Arc::new(View::without(&self.storage, hidden));
+        let doing = "putting the index together from the packs";
+        guarded(&self.storage, doing, || {
+            blank_on(view)?.open(&Credentials::Masterkey(self.master.clone()))?.to_indexed_checked()
+        })
+        .map(Some)
+    }
+
+    /// Makes the index fit the packs that are there; index files that go are moved aside.
+    pub(crate) fn repair_index(&self, options: RepairIndexOptions) -> Result<()> {
+        let view = Arc::new(View::sorting(&self.storage));
+        guarded(&self.storage, "repairing the index", || {
+            blank_on(view)?
+                .open(&Credentials::Masterkey(self.master.clone()))?
+                .repair_index(&options, false)
+        })?;
+        self.storage.sync().at("sync", self.storage.dir())
+    }
+
+    /// Makes a key file by which a password opens the vault.
+    pub(crate) fn add_key(&self, password: &str, options: &KeyOptions) -> Result<()> {
+        let opened = Self::enter(&self.storage, &Credentials::Masterkey(self.master.clone()))?;
+        guarded(&self.storage, "making a key file", || opened.add_key(password, options)).map(drop)
     }
 
     /// Runs an engine call with its errors and panics turned into ours.
@@ -160,9 +202,13 @@ pub(crate) fn opens_without_password(storage: &Arc<Storage>) -> Result<bool> {
 }
 
 fn blank(storage: &Arc<Storage>) -> RusticResult<Repository<()>> {
+    blank_on(Arc::clone(storage) as _)
+}
+
+fn blank_on(files: Arc<dyn WriteBackend>) -> RusticResult<Repository<()>> {
     let mut options = RepositoryOptions::default();
     options.no_cache = true;
-    let backends = RepositoryBackends::new(Arc::clone(storage) as _, None);
+    let backends = RepositoryBackends::new(files, None);
     Repository::new(&options, &backends)
 }
 

@@ -15,14 +15,20 @@ mod check;
 mod diff;
 mod engine;
 mod error;
+mod health;
 mod key;
+mod rehearse;
+mod repair;
 mod restore;
 mod scan;
+mod seal;
 mod snapshot;
 mod source;
 mod stat;
 mod storage;
 mod vault;
+mod verify;
+mod view;
 mod watch;
 
 pub use browse::{Entry, EntryKind};
@@ -30,14 +36,21 @@ pub use catalog::{
     Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
     SnapshotKind, Snapshots,
 };
-pub use check::{CheckReport, Problem, Severity};
+pub use check::{CheckReport, CheckRequest, MAX_PATHS, Problem, Severity, Touched, check};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
+pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use key::VaultKey;
+pub use rehearse::{RehearsalRequest, Rehearsed};
+pub use repair::{
+    CopyAt, Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair,
+    repair,
+};
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,
 };
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
 pub use vault::{Vault, opens_without_password, resume_restore};
+pub use verify::packs::PacksRead;
 pub use watch::{Cancel, Progress, Step};

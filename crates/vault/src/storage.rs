@@ -205,7 +205,8 @@ impl Storage {
         }
     }
 
-    fn path(&self, kind: FileType, id: &Id) -> PathBuf {
+    /// Where a file lies.
+    pub(crate) fn path(&self, kind: FileType, id: &Id) -> PathBuf {
         let directory = self.directory(kind, id);
         match kind {
             FileType::Config => directory.join(CONFIG),
@@ -297,7 +298,8 @@ impl Storage {
         Ok(file)
     }
 
-    fn entries(&self, kind: FileType) -> io::Result<Vec<(Id, u32)>> {
+    /// All files of a kind with their lengths.
+    pub(crate) fn entries(&self, kind: FileType) -> io::Result<Vec<(Id, u32)>> {
         let mut found = Vec::new();
         let top = self.dir.join(kind.dirname());
         if kind == FileType::Config {

@@ -8,17 +8,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustic_core::{FileType, Id};
 
 use crate::browse::{self, Entry};
 use crate::catalog::{self, Snapshot, SnapshotId, Snapshots};
-use crate::check::{self, CheckReport};
+use crate::check::{CheckReport, CheckRequest};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
 use crate::key::VaultKey;
+use crate::rehearse::{self, RehearsalRequest, Rehearsed};
 use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
 use crate::snapshot::{self, SnapshotOutcome, SnapshotRequest};
 use crate::storage::Storage;
+use crate::verify::examine::{Opening, examine};
+use crate::verify::packs::{self, PacksRead};
 use crate::watch::{Cancel, Progress, Watch};
 
 /// The snapshots of one folder. Usable from several threads; one operation at a time
@@ -182,7 +186,49 @@ impl Vault {
     /// # Errors
     /// When not even the list of snapshots can be had; all else is a named problem.
     pub fn check(&self, read_data: bool) -> Result<CheckReport> {
-        check::check(&self.engine, read_data)
+        self.check_as(&CheckRequest { read_data, ..CheckRequest::default() })
+    }
+
+    /// As [`Self::check`], followed and stopped from outside. Takes no writer's turn.
+    ///
+    /// # Errors
+    /// As [`Self::check`], and [`VaultError::Cancelled`].
+    pub fn check_as(&self, request: &CheckRequest) -> Result<CheckReport> {
+        let opening = Opening::Open(&self.engine.master);
+        Ok(examine(&self.engine.storage, &opening, request)?.report)
+    }
+
+    /// The packs on disk by name, with their bytes.
+    ///
+    /// # Errors
+    /// When the vault cannot be listed.
+    pub fn packs(&self) -> Result<Vec<(String, u64)>> {
+        let storage = &self.engine.storage;
+        let found = storage.entries(FileType::Pack).at("list the packs of", storage.dir())?;
+        let named = |(id, size): (Id, u32)| (id.to_hex().as_str().to_owned(), u64::from(size));
+        let mut packs: Vec<_> = found.into_iter().map(named).collect();
+        packs.sort_unstable();
+        Ok(packs)
+    }
+
+    /// Reads whole packs, and gives those that are as they were written, and those
+    /// that are not. One that is gone is in neither: a prune may have taken it.
+    ///
+    /// # Errors
+    /// [`VaultError::Cancelled`].
+    pub fn read_packs(&self, names: &[String], cancel: &Cancel) -> Result<PacksRead> {
+        let watch = Watch { progress: None, cancel: cancel.clone() };
+        packs::read_back(&self.engine.storage, &self.engine.master, names, &watch)
+    }
+
+    /// Restores a random sample of the newest snapshot's files into a scratch
+    /// directory and compares them; `None` if there is no snapshot.
+    ///
+    /// # Errors
+    /// When the vault or the scratch directory cannot be used. A file that does not
+    /// come back as it was stored is no error but a failure in the result.
+    pub fn rehearse(&self, request: &RehearsalRequest) -> Result<Option<Rehearsed>> {
+        rehearse::rehearse(&self.engine, request)
     }
 
     /// Bytes that the vault occupies.

@@ -219,7 +219,7 @@ fn one_damaged_snapshot_hides_no_other() {
     assert_eq!(listed.snapshots.iter().map(|s| s.id).collect::<Vec<_>>(), [second.id]);
     assert_eq!(listed.damaged.iter().map(|d| d.id).collect::<Vec<_>>(), [first.id]);
     let report = lab.vault.check(false).unwrap();
-    assert!(report.problems.iter().any(|p| p.name == "snapshot-unreadable"), "{report:?}");
+    assert!(report.problems.iter().any(|p| p.name == "snapshot-damaged"), "{report:?}");
     // And the next snapshot still works.
     lab.write("a", "3");
     assert!(!lab.snapshot(SnapshotKind::Manual).unchanged);

@@ -10,10 +10,13 @@
 )]
 
 mod basics;
+mod damage;
 mod faults;
 mod hostile;
 mod lab;
 mod links;
 mod property;
+mod rehearse;
+mod repair;
 mod restore;
 mod stock_restic;

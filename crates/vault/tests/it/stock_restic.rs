@@ -9,7 +9,7 @@ use ringfence_vault::SnapshotKind;
 
 use crate::lab::{Lab, bytes_name, run};
 
-fn restic(lab: &Lab, arguments: &[&str]) -> String {
+pub(crate) fn restic(lab: &Lab, arguments: &[&str]) -> String {
     let password = lab.dir.path().join("password");
     fs::write(&password, lab.key.reveal()).unwrap();
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
