@@ -15,6 +15,7 @@ pub mod shares;
 pub mod store;
 pub mod supervisor;
 mod vaults;
+pub mod watch;
 pub mod workshop;
 
 use std::fs::File;

@@ -13,6 +13,7 @@ use toml::Spanned;
 use crate::folder::{Access, FolderRules};
 use crate::name::{ProfileName, RecipeName};
 use crate::profile::{Network, Profile, Selector};
+use crate::retention::Keep;
 use crate::size::Size;
 
 /// What is wrong with a configuration file, with the place.
@@ -95,6 +96,10 @@ pub struct Defaults {
     pub disk: Option<Size>,
     /// Network of a profile that does not say.
     pub network: Network,
+    /// How long snapshots are kept, of folders that do not say.
+    pub keep: Keep,
+    /// How large a vault may get, of folders that do not say; `None`: a share of the disk.
+    pub limit: Option<Size>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -116,6 +121,16 @@ struct RawDefaults {
     memory: Option<Size>,
     disk: Option<Size>,
     network: Option<Network>,
+    #[serde(default)]
+    backup: RawDefaultBackup,
+}
+
+/// `[defaults.backup]`: no `enabled`, because nothing turns every backup off at once.
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawDefaultBackup {
+    keep: Option<Spanned<String>>,
+    limit: Option<Size>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,13 +147,16 @@ struct RawFolder {
     profiles: Option<Vec<Selector>>,
     #[serde(default)]
     access: Access,
-    backup: Option<RawBackup>,
+    #[serde(default)]
+    backup: RawBackup,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct RawBackup {
     enabled: Option<bool>,
+    keep: Option<Spanned<String>>,
+    limit: Option<Size>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +181,18 @@ impl Config {
         Self { defaults: Defaults::default(), folders: Vec::new(), profiles: Vec::new() }
     }
 
+    /// How long a folder's snapshots are kept.
+    #[must_use]
+    pub fn keep_of<'a>(&'a self, rules: &'a FolderRules) -> &'a Keep {
+        rules.keep.as_ref().unwrap_or(&self.defaults.keep)
+    }
+
+    /// How large a folder's vault may get; `None`: a share of the disk.
+    #[must_use]
+    pub fn limit_of(&self, rules: &FolderRules) -> Option<Size> {
+        rules.limit.or(self.defaults.limit)
+    }
+
     /// Reads a configuration file's text. `home` replaces a leading `~`.
     ///
     /// # Errors
@@ -175,7 +205,13 @@ impl Config {
         let at =
             |offset: usize, message: String| ConfigError::at(file, text, Some(offset), message);
 
+        let keep = |words: Option<Spanned<String>>| {
+            words.map(|words| keep_rule(&words, text).map_err(|(o, m)| at(o, m))).transpose()
+        };
+
         let defaults = Defaults {
+            keep: keep(raw.defaults.backup.keep)?.unwrap_or_default(),
+            limit: raw.defaults.backup.limit,
             cpus: match raw.defaults.cpus {
                 Some(cpus) if !(1..=256).contains(cpus.get_ref()) => {
                     return Err(at(cpus.span().start, "`cpus` must be 1 to 256".into()));
@@ -212,7 +248,9 @@ impl Config {
                 path,
                 profiles: folder.profiles,
                 access: folder.access,
-                backup: folder.backup.and_then(|backup| backup.enabled).unwrap_or(true),
+                backup: folder.backup.enabled.unwrap_or(true),
+                keep: keep(folder.backup.keep)?,
+                limit: folder.backup.limit,
             });
         }
 
@@ -235,6 +273,18 @@ impl Config {
     }
 }
 
+/// A retention rule, or what is wrong with it and where in the file.
+fn keep_rule(words: &Spanned<String>, text: &str) -> Result<Keep, (usize, String)> {
+    Keep::parse(words.get_ref()).map_err(|error| {
+        let span = words.span();
+        // A place within the words is a place in the file unless they are written with escapes.
+        let quoted = text.get(span.clone()).unwrap_or_default();
+        let within = quoted.get(1..).is_some_and(|rest| rest.starts_with(words.get_ref().as_str()));
+        let offset = if within { span.start + 1 + error.offset } else { span.start };
+        (offset, format!("`keep`: {}", error.message))
+    })
+}
+
 fn expand_home(path: &str, home: &Path) -> PathBuf {
     match path.strip_prefix("~/") {
         Some(rest) => home.join(rest),
@@ -250,14 +300,19 @@ fn with_nearest_key(message: &str) -> String {
     let Some(wrong) = quoted.next().filter(|_| message.starts_with("unknown")) else {
         return message.to_owned();
     };
-    let nearest = quoted
-        .map(|known| (distance(wrong, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 3);
-    match nearest {
-        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+    match nearest(wrong, quoted) {
+        Some(known) => format!("{message}; did you mean `{known}`?"),
         None => message.to_owned(),
     }
+}
+
+/// The known word that a wrong one was probably meant to be.
+pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (distance(wrong, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 3)
+        .map(|(_, known)| known)
 }
 
 /// Levenshtein's distance between two short texts.
@@ -313,12 +368,35 @@ mod tests {
     }
 
     #[test]
+    fn folders_keep_and_fill_what_they_say_else_what_the_defaults_say() {
+        let config = parse(
+            "[defaults.backup]\nkeep = \"everything for 1 week, monthly\"\nlimit = \"50GiB\"\n\
+             [[folder]]\npath = \"/a\"\n[folder.backup]\nkeep = \"everything\"\nlimit = \"1GiB\"\n\
+             [[folder]]\npath = \"/b\"\n",
+        )
+        .expect("parses");
+        let words = |folder: usize| config.keep_of(&config.folders[folder]).to_string();
+        assert_eq!(
+            (words(0).as_str(), config.limit_of(&config.folders[0])),
+            ("everything", Some(Size::gib(1)))
+        );
+        assert_eq!(words(1), "everything for 1 week, monthly");
+        assert_eq!(config.limit_of(&config.folders[1]), Some(Size::gib(50)));
+        assert_eq!(Config::empty().defaults.keep, Keep::default());
+    }
+
+    #[test]
     fn mistakes_name_their_place_and_the_nearest_key() {
         let cases = [
             "[[folder]]\npath = \"~/a\"\nprofils = [\"claude\"]\n",
             "[[folder]]\npath = \"a\"\n",
             "[[folder]]\npath = \"~/a\"\n[[folder]]\npath = \"~/a\"\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\nenable = false\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nkeep = \"everything for 2 days, dayly for 2 weeks\"\n",
+            "[defaults.backup]\nkeep = 'everything for 2 days, daily for 2 weks'\n",
+            "[defaults.backup]\nkeep = \"everything for 2 \\u0064ays, dayly\"\n",
+            "[defaults.backup]\nlimit = \"50 potatoes\"\n",
+            "[defaults.backup]\nenabled = false\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults]\nmemory = 4096\n",
             "[defaults]\nmemory = \"lots\"\n",

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::FolderId;
 use crate::profile::Selector;
+use crate::retention::Keep;
+use crate::size::Size;
 
 /// How a folder is visible inside a machine.
 #[derive(
@@ -29,15 +31,29 @@ pub struct FolderRules {
     pub profiles: Option<Vec<Selector>>,
     /// How it is visible.
     pub access: Access,
-    /// Whether it is backed up. `false` needs the explicit act of `backup off`.
+    /// Whether it is backed up. `false` needs the explicit act of `backup off`: see
+    /// [`crate::protection`].
     pub backup: bool,
+    /// How long its snapshots are kept; `None`: as the defaults say.
+    #[serde(default)]
+    pub keep: Option<Keep>,
+    /// How large its vault may get; `None`: as the defaults say.
+    #[serde(default)]
+    pub limit: Option<Size>,
 }
 
 impl FolderRules {
     /// The rules of a folder about which nothing is said.
     #[must_use]
     pub fn unspoken(path: &Path) -> Self {
-        Self { path: path.to_owned(), profiles: None, access: Access::Rw, backup: true }
+        Self {
+            path: path.to_owned(),
+            profiles: None,
+            access: Access::Rw,
+            backup: true,
+            keep: None,
+            limit: None,
+        }
     }
 }
 

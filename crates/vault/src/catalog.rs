@@ -200,6 +200,9 @@ pub struct Snapshot {
     /// The file clock when the scan began.
     #[serde(skip)]
     pub(crate) scanned: Option<Stamp>,
+    /// Entries that were too young for their status to be trusted; unknown if too many.
+    #[serde(skip)]
+    pub(crate) unsettled: Option<Vec<EntryPath>>,
 }
 
 /// A snapshot's record keeps no more remarks of a kind than this.
@@ -238,6 +241,8 @@ pub(crate) struct Record {
     pub(crate) unreadable: Vec<Remark>,
     #[serde(default)]
     pub(crate) changed_while_read: Vec<EntryPath>,
+    #[serde(default)]
+    pub(crate) unsettled: Option<Vec<EntryPath>>,
 }
 
 impl Snapshot {
@@ -267,6 +272,7 @@ impl Snapshot {
             tree: file.tree,
             root: None,
             scanned: None,
+            unsettled: None,
         };
         match record {
             None => base,
@@ -278,6 +284,7 @@ impl Snapshot {
                 sequence: r.sequence,
                 root: Some(r.root),
                 scanned: Some(r.scanned),
+                unsettled: r.unsettled,
                 ..base
             },
         }

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustic_core::repofile::{BlobType, MasterKey, Node};
 use rustic_core::{
@@ -16,6 +16,7 @@ use rustic_core::{
 use crate::error::{At, Result, VaultError};
 use crate::key::VaultKey;
 use crate::seal::Seal;
+use crate::settle::LastLook;
 use crate::stat::is_plain_name;
 use crate::storage::Storage;
 use crate::verify::inventory::Inventory;
@@ -31,6 +32,7 @@ pub(crate) struct Engine {
     pub(crate) master: MasterKey,
     /// The repository as loaded, and the index files it was loaded from.
     loaded: Mutex<Option<(Vec<Id>, Arc<Repo>)>>,
+    looked: Mutex<Option<LastLook>>,
 }
 
 impl Engine {
@@ -42,7 +44,7 @@ impl Engine {
         })?;
         let master = repo.key();
         key.remember(master.clone());
-        Ok(Self { storage, master, loaded: Mutex::new(None) })
+        Ok(Self { storage, master, loaded: Mutex::default(), looked: Mutex::default() })
     }
 
     /// Opens an existing vault. The remembered master key saves the slow derivation;
@@ -62,7 +64,7 @@ impl Engine {
                 repo
             }
         };
-        Ok(Self { storage, master: repo.key(), loaded: Mutex::new(None) })
+        Ok(Self { storage, master: repo.key(), loaded: Mutex::default(), looked: Mutex::default() })
     }
 
     fn enter(storage: &Arc<Storage>, with: &Credentials) -> Result<Repository<OpenStatus>> {
@@ -135,6 +137,11 @@ impl Engine {
         guarded(&self.storage, "making a key file", || opened.add_key(password, options)).map(drop)
     }
 
+    /// The last look at the folder by this process.
+    pub(crate) fn looked(&self) -> MutexGuard<'_, Option<LastLook>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs an engine call with its errors and panics turned into ours.
     pub(crate) fn run<T>(
         &self,
@@ -182,6 +189,11 @@ impl Engine {
                 .is_ok_and(|entry| id.blob_matches_reader(entry.data_length().into(), from))
         });
         same && matches!(from.read(&mut [0u8]), Ok(0))
+    }
+
+    /// Whether a stored directory is in the vault, as its index says.
+    pub(crate) fn has_tree(repo: &Repo, tree: TreeId) -> bool {
+        repo.get_index_entry(&tree).is_ok()
     }
 
     /// Whether every piece of the content is in the vault, as its index says.

@@ -120,6 +120,28 @@ pub enum VaultError {
         /// Why not.
         what: String,
     },
+    /// A second copy cannot be reached, or what it answers cannot be trusted.
+    #[error("cannot {doing} the copy {target}: {what}")]
+    Copy {
+        /// The target, without any login.
+        target: String,
+        /// What was being done, as a verb phrase.
+        doing: &'static str,
+        /// Why not.
+        what: String,
+    },
+    /// At the target lies another repository.
+    #[error("another repository lies at {target}; nothing there was changed")]
+    ForeignCopy {
+        /// The target, without any login.
+        target: String,
+    },
+    /// A copy that was there before is not there any more.
+    #[error("the copy that was made at {target} is not there any more")]
+    CopyGone {
+        /// The target, without any login.
+        target: String,
+    },
     /// The caller asked to stop.
     #[error("stopped on request")]
     Cancelled,

@@ -8,43 +8,52 @@
 //! A folder is hostile ground: an agent may change it while it is read or restored.
 //! Every open happens beneath the folder's descriptor without following links.
 
+mod approach;
 mod beneath;
 mod browse;
 mod catalog;
+mod changes;
 mod check;
+mod copy;
 mod diff;
 mod engine;
 mod error;
 mod health;
 mod key;
+mod reader;
 mod rehearse;
 mod repair;
 mod restore;
 mod scan;
 mod seal;
+mod settle;
 mod snapshot;
 mod source;
 mod stat;
 mod storage;
+mod tally;
+mod twins;
 mod vault;
 mod verify;
 mod view;
 mod watch;
 
+pub use approach::{SnapshotMode, WalkReason};
 pub use browse::{Entry, EntryKind};
 pub use catalog::{
     Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
     SnapshotKind, Snapshots,
 };
+pub use changes::ChangeSet;
 pub use check::{CheckReport, CheckRequest, MAX_PATHS, Problem, Severity, Touched, check};
+pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucket, Target, Web};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use key::VaultKey;
 pub use rehearse::{RehearsalRequest, Rehearsed};
 pub use repair::{
-    CopyAt, Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair,
-    repair,
+    Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair, repair,
 };
 pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::SnapshotId;
 use crate::check::{CheckReport, CheckRequest, Problem, Severity, Touched};
+use crate::copy::Target;
 use crate::engine::Engine;
 use crate::error::{At, Result, VaultError};
 use crate::key::VaultKey;
@@ -27,6 +28,9 @@ use crate::storage::Storage;
 use crate::verify::examine::{Examined, Opening, examine, list, open_to_others};
 
 pub(crate) use files::set_aside;
+
+/// No file of a vault is larger.
+const MAX_FILE: u64 = 512 * 1024 * 1024;
 
 /// Where a file of the vault can be had from, other than the vault: a second copy, or
 /// what was kept of the few files without which nothing opens. What it gives is
@@ -43,21 +47,23 @@ pub trait Elsewhere: Send + Sync {
     fn fetch(&self, file: &str) -> Result<Option<Vec<u8>>>;
 }
 
-/// A second copy of the vault in a directory.
-#[derive(Debug)]
-pub struct CopyAt(pub PathBuf);
-
-impl Elsewhere for CopyAt {
+/// A second copy of the vault, wherever it lies.
+impl Elsewhere for Target {
     fn name(&self) -> String {
-        format!("the copy in {}", self.0.display())
+        format!("the copy at {}", self.shown())
     }
 
     fn fetch(&self, file: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.0.join(file);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
+        let failed = |error: std::io::Error| self.fails("read", &error);
+        if file == "config" {
+            return self.place().config().map_err(failed);
+        }
+        let Some(name) = file_of(file) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        match self.place().read(name, MAX_FILE, &mut bytes) {
+            Ok(()) => Ok(Some(bytes)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).at("read", &path),
+            Err(e) => Err(failed(e)),
         }
     }
 }
@@ -432,13 +438,18 @@ impl Work {
 /// The file that a problem names.
 fn named(problem: &Problem) -> Option<(FileType, Id, String)> {
     let file = problem.file.clone()?;
+    let (kind, id) = file_of(&file)?;
+    Some((kind, id, file))
+}
+
+/// What file of the vault lies at a path below its directory.
+fn file_of(file: &str) -> Option<(FileType, Id)> {
     if file == "config" {
-        return Some((FileType::Config, Id::default(), file));
+        return Some((FileType::Config, Id::default()));
     }
     let kinds = [FileType::Pack, FileType::Index, FileType::Snapshot, FileType::Key];
     let kind = kinds.into_iter().find(|kind| file.starts_with(&format!("{}/", kind.dirname())))?;
-    let id = file.rsplit('/').next()?.parse().ok()?;
-    Some((kind, id, file))
+    Some((kind, file.rsplit('/').next()?.parse().ok()?))
 }
 
 /// A good copy of a file from the first place that has one.

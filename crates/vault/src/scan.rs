@@ -5,11 +5,12 @@
 //! Every directory is listed and every entry's status compared with its stored node:
 //! type, inode, size, mode, owner, modification and change time. A directory in which
 //! all of that is equal, all the way down, is *clean*: the snapshot may point at the
-//! stored copy. A status that is too young is not trusted: a file written twice
+//! stored copy. With a scope only the directories in it are listed, and the others are
+//! taken for clean as long as they are the stored directories. A status that is too young is not trusted: a file written twice
 //! within one tick of the file clock keeps its times, so anything whose change time
 //! is not clearly older than the stored scan is compared by content.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -18,9 +19,11 @@ use rustic_core::TreeId;
 use rustic_core::repofile::{Node, NodeType};
 
 use crate::beneath::{Dir, MAX_DEPTH, join};
-use crate::catalog::{Counts, EntryPath, Remark};
+use crate::catalog::{EntryPath, Remark};
+use crate::changes::{Look, Scope};
 use crate::engine::{Engine, Repo};
 use crate::error::Result;
+use crate::settle::Unsettled;
 use crate::stat::{self, Stamp, Stat};
 use crate::watch::{Step, Watch};
 
@@ -30,12 +33,16 @@ const TWO_TICKS_NANOS: i128 = 20_000_000;
 /// What a scan found out.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    /// The topmost clean directories and what they hold.
-    pub(crate) clean: HashMap<Vec<u8>, Counts>,
+    /// Nothing differs from the stored state.
+    pub(crate) all_clean: bool,
+    /// The topmost clean directories.
+    pub(crate) clean: HashSet<Vec<u8>>,
     /// Files whose status is equal but whose content is not.
     pub(crate) reread: HashSet<Vec<u8>>,
     /// Entries that could not be looked at.
     pub(crate) remarks: Vec<Remark>,
+    /// Entries as young as the scan.
+    pub(crate) unsettled: Unsettled,
 }
 
 /// The stored state to compare with.
@@ -45,6 +52,10 @@ pub(crate) struct Against<'a> {
     pub(crate) repo: &'a Repo,
     /// Change times from here on are too young to trust; `None` trusts none.
     pub(crate) young: Option<Stamp>,
+    /// Change times from here on will be too young to trust next time.
+    pub(crate) fresh: Stamp,
+    /// Where to look; `None` looks everywhere.
+    pub(crate) scope: Option<&'a Scope>,
     pub(crate) watch: &'a Watch,
 }
 
@@ -63,42 +74,45 @@ pub(crate) fn file_clock() -> Stamp {
     (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Scans a folder. `Some` says that everything is clean and how much it is.
-pub(crate) fn scan(
-    against: Against<'_>,
-    root: &Dir,
-    tree: TreeId,
-) -> Result<(Scan, Option<Counts>)> {
-    let mut scanner = Scanner { against, scan: Scan::default() };
-    let counts = scanner.directory(root, &[], tree, 0)?;
-    Ok((scanner.scan, counts))
+/// Scans a folder, or the part of it that may have changed.
+pub(crate) fn scan(against: Against<'_>, root: &Dir, tree: TreeId) -> Result<Scan> {
+    let Ok(status) = root.stat() else { return Ok(Scan::default()) };
+    let mut scanner = Scanner { against, device: status.dev, scan: Scan::default() };
+    let whole = against.scope.is_none_or(|scope| scope.of(b"") == Look::Whole);
+    let below = Below { tree, depth: 0, whole };
+    scanner.scan.all_clean = scanner.directory(root, &[], below)?;
+    Ok(scanner.scan)
 }
 
 struct Scanner<'a> {
     against: Against<'a>,
+    device: u64,
     scan: Scan,
 }
 
+/// A directory to be compared.
+#[derive(Clone, Copy)]
+struct Below {
+    tree: TreeId,
+    depth: usize,
+    /// Everything below it is looked at, whatever the scope says.
+    whole: bool,
+}
+
 impl Scanner<'_> {
-    fn directory(
-        &mut self,
-        dir: &Dir,
-        path: &[u8],
-        tree: TreeId,
-        depth: usize,
-    ) -> Result<Option<Counts>> {
+    /// Whether a directory is clean.
+    fn directory(&mut self, dir: &Dir, path: &[u8], below: Below) -> Result<bool> {
         self.against.watch.cancel.check()?;
         // A stored directory that cannot be read is no reason to fail: it is made again.
-        let Ok(stored) = self.against.engine.tree(self.against.repo, tree) else {
-            return Ok(None);
+        let Ok(stored) = self.against.engine.tree(self.against.repo, below.tree) else {
+            return Ok(false);
         };
         let names = match dir.names() {
             Ok(names) => names,
-            Err(e) => return Ok(Some(self.keep(path, &e))),
+            Err(e) => return Ok(self.keep(path, &e)),
         };
         self.against.watch.step(Step::Scanned(names.len() as u64));
         let mut clean = names.len() == stored.len();
-        let mut counts = Counts::default();
         let mut clean_dirs = Vec::new();
         let mut stored = stored.iter().peekable();
         for name in &names {
@@ -119,46 +133,56 @@ impl Scanner<'_> {
                     continue;
                 }
             };
-            if let (true, Some(subtree)) = (stat.is_dir(), node.subtree) {
-                match self.child(dir, name, (&here, subtree, depth))? {
-                    Some(held) => clean_dirs.push((here, held)),
-                    None => clean = false,
+            if stat.ctime >= self.against.fresh {
+                self.scan.unsettled.note(&here);
+            }
+            if let (true, Some(tree)) = (stat.is_dir(), node.subtree) {
+                let depth = below.depth + 1;
+                let child = match self.look(&here, (&stat, node), below.whole) {
+                    Look::Reuse => None,
+                    look => Some(Below { tree, depth, whole: look == Look::Whole }),
+                };
+                if child.map_or(Ok(true), |below| self.child(dir, name, &here, below))? {
+                    clean_dirs.push(here);
+                } else {
+                    clean = false;
                 }
                 clean &= stat.matches(node) && self.dir_attributes_equal(dir, name, (&stat, node));
-            } else if self.entry_equal(dir, name, &here, (&stat, node)) {
-                add(&mut counts, &stat);
-            } else {
+            } else if !self.entry_equal(dir, name, &here, (&stat, node)) {
                 clean = false;
             }
         }
-        if clean {
-            for (_, held) in &clean_dirs {
-                sum(&mut counts, held);
-            }
-            return Ok(Some(counts));
+        // The folder itself is never taken over as a whole, so its parts are always named.
+        if !clean || path.is_empty() {
+            self.scan.clean.extend(clean_dirs);
         }
-        self.scan.clean.extend(clean_dirs);
-        Ok(None)
+        Ok(clean)
     }
 
-    fn child(
-        &mut self,
-        dir: &Dir,
-        name: &OsStr,
-        (path, subtree, depth): (&[u8], TreeId, usize),
-    ) -> Result<Option<Counts>> {
-        if depth + 1 >= MAX_DEPTH {
-            return Ok(Some(self.keep(path, &io::Error::other("nested too deeply"))));
+    /// How much of a directory has to be looked at. Another directory under the same
+    /// name, or what may be another file system, shares nothing with what is stored;
+    /// and a status that differs tells of a change that the list does not name.
+    fn look(&self, path: &[u8], (stat, node): (&Stat, &Node), whole: bool) -> Look {
+        let Some(scope) = self.against.scope.filter(|_| !whole) else { return Look::Whole };
+        let stored = node.subtree.is_some_and(|t| Engine::has_tree(self.against.repo, t));
+        if !stored || !stat.is_directory_of(node) || stat.dev != self.device {
+            return Look::Whole;
         }
-        let mut held = match dir.open_dir(name) {
-            Ok(child) => self.directory(&child, path, subtree, depth + 1)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => Some(self.keep(path, &e)),
-        };
-        if let Some(counts) = &mut held {
-            counts.directories += 1;
+        match scope.of(path) {
+            Look::Reuse if !stat.matches(node) => Look::List,
+            look => look,
         }
-        Ok(held)
+    }
+
+    fn child(&mut self, dir: &Dir, name: &OsStr, path: &[u8], below: Below) -> Result<bool> {
+        if below.depth >= MAX_DEPTH {
+            return Ok(self.keep(path, &io::Error::other("nested too deeply")));
+        }
+        match dir.open_dir(name) {
+            Ok(child) => self.directory(&child, path, below),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Ok(self.keep(path, &e)),
+        }
     }
 
     fn entry_equal(&mut self, dir: &Dir, name: &OsStr, path: &[u8], both: (&Stat, &Node)) -> bool {
@@ -204,10 +228,10 @@ impl Scanner<'_> {
         self.against.young.is_none_or(|young| stat.ctime >= young)
     }
 
-    /// Notes an entry whose stored version has to stand in for it.
-    fn keep(&mut self, path: &[u8], error: &io::Error) -> Counts {
+    /// Notes an entry whose stored version has to stand in for it, and so is no change.
+    fn keep(&mut self, path: &[u8], error: &io::Error) -> bool {
         self.scan.remarks.push(remark(path, error, true));
-        Counts::default()
+        true
     }
 }
 
@@ -222,28 +246,11 @@ pub(crate) fn remark(path: &[u8], error: &io::Error, previous_kept: bool) -> Rem
     Remark { path: EntryPath(path.to_vec()), why, previous_kept }
 }
 
-/// Counts one entry that is no directory.
-pub(crate) fn add(counts: &mut Counts, stat: &Stat) {
-    if stat.is_file() {
-        counts.files += 1;
-        counts.bytes += stat.size;
-    } else {
-        counts.others += 1;
-    }
-}
-
-/// Adds what a directory holds.
-pub(crate) fn sum(counts: &mut Counts, held: &Counts) {
-    counts.files += held.files;
-    counts.directories += held.directories;
-    counts.others += held.others;
-    counts.bytes += held.bytes;
-}
-
 /// Every directory on the way to these paths, the folder itself (`""`) included.
-pub(crate) fn ancestors<'a>(paths: impl IntoIterator<Item = &'a Vec<u8>>) -> HashSet<Vec<u8>> {
+pub(crate) fn ancestors<P: AsRef<[u8]>>(paths: impl IntoIterator<Item = P>) -> HashSet<Vec<u8>> {
     let mut found = HashSet::from([Vec::new()]);
     for path in paths {
+        let path = path.as_ref();
         for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
             found.insert(path[..at].to_vec());
         }

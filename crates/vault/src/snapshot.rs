@@ -2,7 +2,7 @@
 //! Owns the order of these and the promise behind `Ok`: the snapshot is on disk and
 //! was read from there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,15 +12,19 @@ use rustic_core::repofile::{Node, SnapshotFile};
 use rustic_core::{BackupOptions, ParentOptions, SnapshotGroupCriterion, TreeId};
 use serde::Serialize;
 
+use crate::approach::{self, Facts, SnapshotMode, WalkReason};
 use crate::beneath::Dir;
 use crate::catalog::{
     self, Counts, EntryPath, Labels, MAX_REMARKS, Record, Remark, Snapshot, zoned,
 };
+use crate::changes::{ChangeSet, Scope};
 use crate::engine::Engine;
 use crate::error::{At, Result, VaultError};
 use crate::scan::{self, Against, Scan, ancestors, file_clock, young_from};
+use crate::settle::{LastLook, Unsettled};
 use crate::source::{Found, Pass, Reuse, Source};
 use crate::stat::{self, Stamp};
+use crate::tally;
 use crate::watch::{Cancel, Progress, Watch};
 
 /// A file that changes while it is read is read this often.
@@ -37,6 +41,9 @@ pub struct SnapshotRequest {
     pub labels: Labels,
     /// The time to store with it.
     pub now: Timestamp,
+    /// What may have changed since an earlier snapshot; without it, or where it cannot
+    /// be enough, every entry is looked at. [`SnapshotOutcome::mode`] says which it was.
+    pub changes: Option<ChangeSet>,
     /// Compare every file by content, trusting no status.
     pub reread: bool,
     /// Receives progress.
@@ -46,13 +53,14 @@ pub struct SnapshotRequest {
 }
 
 impl SnapshotRequest {
-    /// A request without progress, that trusts file status.
+    /// A request without progress, that looks at everything and trusts file status.
     #[must_use]
     pub fn new(root: &Path, labels: Labels, now: Timestamp) -> Self {
         Self {
             root: root.into(),
             labels,
             now,
+            changes: None,
             reread: false,
             progress: None,
             cancel: Cancel::default(),
@@ -67,7 +75,9 @@ pub struct SnapshotOutcome {
     pub snapshot: Snapshot,
     /// Nothing changed since the latest snapshot, so none was written.
     pub unchanged: bool,
-    /// How much the folder holds.
+    /// How much of the folder was looked at, and why.
+    pub mode: SnapshotMode,
+    /// How much the snapshot holds.
     pub counts: Counts,
     /// Files that were read.
     pub files_read: u64,
@@ -87,15 +97,27 @@ struct Making<'a> {
     root: Arc<Dir>,
     root_node: Node,
     parent: Option<Snapshot>,
+    /// The look that the parent rests on.
+    look: Option<LastLook>,
     sequence: u64,
     scanned: Stamp,
+}
+
+/// What a pass is built on.
+struct Base {
+    /// Id of a snapshot, or the beginning of one, as the engine takes it.
+    id: String,
+    tree: TreeId,
+    counts: Counts,
 }
 
 /// The result of the passes.
 struct Passed {
     file: SnapshotFile,
-    found: Found,
+    mode: SnapshotMode,
+    changed: Vec<Vec<u8>>,
     remarks: BTreeMap<EntryPath, Remark>,
+    unsettled: Unsettled,
     counts: Counts,
     files_read: u64,
     bytes_read: u64,
@@ -117,47 +139,82 @@ pub(crate) fn make(engine: &Arc<Engine>, request: &SnapshotRequest) -> Result<Sn
     let mut root_node = status.node("".as_ref(), None);
     let attributes = stat::attributes(&root).at("read the attributes of", &request.root)?;
     stat::set_attributes(&mut root_node, &attributes);
+    // A snapshot of another program is laid out differently.
+    let parent = known.iter().find(|s| s.scanned.is_some()).cloned();
+    let last = engine.looked().clone();
     let making = Making {
         engine,
         request,
         watch: Watch { progress: request.progress.clone(), cancel: request.cancel.clone() },
         root: Arc::new(root),
         root_node,
-        // A snapshot of another program is laid out differently.
-        parent: known.iter().find(|s| s.scanned.is_some()).cloned(),
+        look: parent.as_ref().and_then(|parent| {
+            last.filter(|l| l.snapshot == parent.id.0).or_else(|| LastLook::recorded(parent))
+        }),
+        parent,
         sequence: known.first().map_or(0, |s| s.sequence) + 1,
         scanned: file_clock(),
     };
-    making.run()
+    let since = request.changes.as_ref().map(ChangeSet::since);
+    let (mode, scope) = approach::choose(&Facts {
+        changes: request.changes.as_ref(),
+        reread: request.reread,
+        parent: making.parent.as_ref().zip(making.look.as_ref()),
+        since: known.iter().find(|s| Some(s.id) == since),
+        root_inode: status.ino,
+    });
+    making.run(mode, scope)
 }
 
 impl Making<'_> {
-    fn run(&self) -> Result<SnapshotOutcome> {
-        let (scan, clean) = self.scan()?;
-        if let (Some(counts), Some(parent)) = (clean, &self.parent)
-            && self.root_unchanged(parent)
+    fn run(&self, mode: SnapshotMode, scope: Option<Scope>) -> Result<SnapshotOutcome> {
+        let scan = match &self.parent {
+            Some(parent) => self.scan(parent, scope)?,
+            None => Scan::default(),
+        };
+        let mut remarks = BTreeMap::new();
+        note(&mut remarks, scan.remarks.clone());
+        if let Some(parent) = self.parent.as_ref().filter(|_| scan.all_clean)
+            && self.says_the_same(parent, &remarks, &[])
         {
-            return self.unchanged(parent, counts, scan.remarks);
+            return self.unchanged(parent, mode, remarks, scan.unsettled);
         }
         // Until the last line of `commit` the snapshot exists in memory only.
-        let passed = self.passes(scan);
+        let passed = self.passes(scan, mode, remarks);
         self.engine.storage.release();
         let passed = passed?;
         if let Some(parent) = self.parent.as_ref().filter(|p| p.tree == passed.file.tree)
-            && self.root_unchanged(parent)
+            && self.says_the_same(parent, &passed.remarks, &passed.changed)
         {
-            let remarks = passed.remarks.into_values().collect();
-            return self.unchanged(parent, passed.counts, remarks);
+            let outcome = self.unchanged(parent, passed.mode, passed.remarks, passed.unsettled)?;
+            let (files_read, bytes_read) = (passed.files_read, passed.bytes_read);
+            return Ok(SnapshotOutcome { files_read, bytes_read, ..outcome });
         }
         self.commit(passed)
     }
 
-    fn scan(&self) -> Result<(Scan, Option<Counts>)> {
-        let Some(parent) = &self.parent else { return Ok((Scan::default(), None)) };
+    fn scan(&self, parent: &Snapshot, mut scope: Option<Scope>) -> Result<Scan> {
+        if let Some(scope) = scope.as_mut().filter(|scope| scope.is_empty()) {
+            if self.root_unchanged(parent) {
+                return Ok(Scan { all_clean: true, ..Scan::default() });
+            }
+            scope.look_at(b"");
+        }
+        self.compare(parent.tree, scope.as_ref())
+    }
+
+    fn compare(&self, tree: TreeId, scope: Option<&Scope>) -> Result<Scan> {
         let repo = self.engine.repo()?;
-        let young = if self.request.reread { None } else { parent.scanned.map(young_from) };
-        let against = Against { engine: self.engine, repo: &repo, young, watch: &self.watch };
-        scan::scan(against, &self.root, parent.tree)
+        let look = self.look.as_ref().filter(|_| !self.request.reread);
+        let against = Against {
+            engine: self.engine,
+            repo: &repo,
+            young: look.map(|l| young_from(l.scanned)),
+            fresh: young_from(self.scanned),
+            scope,
+            watch: &self.watch,
+        };
+        scan::scan(against, &self.root, tree)
     }
 
     fn root_unchanged(&self, parent: &Snapshot) -> bool {
@@ -167,51 +224,80 @@ impl Making<'_> {
             && a.extended_attributes == b.extended_attributes
     }
 
+    /// Whether the parent says all that a snapshot of the same entries would say.
+    fn says_the_same(
+        &self,
+        parent: &Snapshot,
+        remarks: &BTreeMap<EntryPath, Remark>,
+        changed: &[Vec<u8>],
+    ) -> bool {
+        self.root_unchanged(parent)
+            && remarks.values().take(MAX_REMARKS).eq(&parent.unreadable)
+            && changed.iter().take(MAX_REMARKS).eq(parent.changed_while_read.iter().map(|p| &p.0))
+    }
+
     /// Nothing to write; but what is promised instead must be there.
     fn unchanged(
         &self,
         parent: &Snapshot,
-        counts: Counts,
-        unreadable: Vec<Remark>,
+        mode: SnapshotMode,
+        remarks: BTreeMap<EntryPath, Remark>,
+        unsettled: Unsettled,
     ) -> Result<SnapshotOutcome> {
         let repo = self.engine.repo()?;
         let snapshot = catalog::load(self.engine, &repo, parent.id.0)?;
         self.engine.tree(&repo, snapshot.tree)?;
+        self.looked(&snapshot, unsettled);
         Ok(SnapshotOutcome {
-            snapshot,
             unchanged: true,
-            counts,
+            mode,
+            counts: snapshot.counts,
             files_read: 0,
             bytes_read: 0,
-            unreadable,
-            changed_while_read: Vec::new(),
+            unreadable: remarks.into_values().collect(),
+            changed_while_read: snapshot.changed_while_read.clone(),
+            snapshot,
         })
     }
 
-    fn passes(&self, scan: Scan) -> Result<Passed> {
-        let mut remarks = BTreeMap::new();
+    /// Remembers that the folder was as this snapshot holds it.
+    fn looked(&self, snapshot: &Snapshot, unsettled: Unsettled) {
+        let look = LastLook { snapshot: snapshot.id.0, scanned: self.scanned, unsettled };
+        *self.engine.looked() = Some(look);
+    }
+
+    fn passes(
+        &self,
+        scan: Scan,
+        mut mode: SnapshotMode,
+        mut remarks: BTreeMap<EntryPath, Remark>,
+    ) -> Result<Passed> {
         let mut denied: HashMap<Vec<u8>, String> = HashMap::new();
-        let mut base = self.parent.as_ref().map(|p| (p.id.to_string(), p.tree));
-        let mut reuse = Some(Reuse::Clean(scan.clean.clone()));
-        let mut counts = None;
+        let mut base = self.parent.as_ref().map(|parent| Base {
+            id: parent.id.to_string(),
+            tree: parent.tree,
+            counts: parent.counts,
+        });
+        let (mut reuse, mut reread) = (Arc::new(Reuse::Clean(scan.clean)), Arc::new(scan.reread));
+        let mut unsettled = scan.unsettled;
         let (mut files_read, mut bytes_read) = (0, 0);
         let (mut reads, mut failures) = (1, 0);
-        note(&mut remarks, scan.remarks);
         loop {
             let pass = Arc::new(Pass {
                 engine: Arc::clone(self.engine),
                 repo: self.engine.repo()?,
                 root: Arc::clone(&self.root),
-                tree: base.as_ref().map(|b| b.1),
-                reuse: reuse.take().unwrap_or_else(|| Reuse::Clean(scan.clean.clone())),
-                reread: if reads == 1 { scan.reread.clone() } else { HashSet::new() },
+                tree: base.as_ref().map(|b| b.tree),
+                reuse: Arc::clone(&reuse),
+                reread: Arc::clone(&reread),
                 denied: denied.clone(),
+                fresh: young_from(self.scanned),
                 watch: self.watch.clone(),
                 found: Mutex::default(),
                 read_bytes: AtomicU64::new(0),
             });
             self.engine.storage.hold();
-            let file = self.archive(&pass, base.as_ref().map(|b| b.0.as_str()));
+            let file = self.archive(&pass, base.as_ref().map(|b| b.id.as_str()));
             let mut found = pass.take_found();
             self.watch.cancel.check()?;
             files_read += found.opened;
@@ -224,13 +310,39 @@ impl Making<'_> {
             let file = file?;
             complete(&file, &found)?;
             note(&mut remarks, std::mem::take(&mut found.remarks));
-            let counts = *counts.get_or_insert(found.counts);
+            unsettled.merge(std::mem::take(&mut found.unsettled));
+            let counts = self.counts(base.as_ref(), &found, file.tree)?;
+            let id = file.id.to_hex().as_str().to_owned();
+            if mode == SnapshotMode::Changes && found.twins.some_unseen() {
+                mode = SnapshotMode::Walk(WalkReason::HardLinks);
+                let scan = self.compare(file.tree, None)?;
+                note(&mut remarks, scan.remarks);
+                unsettled.merge(scan.unsettled);
+                (reuse, reread) = (Arc::new(Reuse::Clean(scan.clean)), Arc::new(scan.reread));
+                base = Some(Base { id, tree: file.tree, counts });
+                continue;
+            }
             if found.changed.is_empty() || reads == READS {
-                return Ok(Passed { file, found, remarks, counts, files_read, bytes_read });
+                let mut changed = found.changed;
+                changed.sort_unstable();
+                #[rustfmt::skip]
+                return Ok(Passed {
+                    file, mode, changed, remarks, unsettled, counts, files_read, bytes_read,
+                });
             }
             reads += 1;
-            reuse = Some(Reuse::AllBut(ancestors(&found.changed)));
-            base = Some((file.id.to_hex().as_str().to_owned(), file.tree));
+            reuse = Arc::new(Reuse::AllBut(ancestors(&found.changed)));
+            reread = Arc::default();
+            base = Some(Base { id, tree: file.tree, counts });
+        }
+    }
+
+    /// What the tree of a pass holds.
+    fn counts(&self, base: Option<&Base>, found: &Found, tree: TreeId) -> Result<Counts> {
+        let before = base.map_or(Counts::default(), |b| b.counts);
+        match found.tally.applied_to(before).filter(|_| !found.uncounted) {
+            Some(counts) => Ok(counts),
+            None => tally::count(self.engine, &*self.engine.repo()?, tree),
         }
     }
 
@@ -256,7 +368,7 @@ impl Making<'_> {
 
     fn commit(&self, mut passed: Passed) -> Result<SnapshotOutcome> {
         let labels = &self.request.labels;
-        let changed: Vec<_> = passed.found.changed.drain(..).map(EntryPath).collect();
+        let changed: Vec<_> = passed.changed.drain(..).map(EntryPath).collect();
         let unreadable: Vec<_> = passed.remarks.into_values().collect();
         let record = Record {
             schema: 1,
@@ -267,6 +379,7 @@ impl Making<'_> {
             counts: passed.counts,
             unreadable: unreadable.iter().take(MAX_REMARKS).cloned().collect(),
             changed_while_read: changed.iter().take(MAX_REMARKS).cloned().collect(),
+            unsettled: passed.unsettled.recorded(),
         };
         let mut file = passed.file;
         file.parent = self.parent.as_ref().map(|p| p.id.0.into());
@@ -287,9 +400,11 @@ impl Making<'_> {
         })?;
         let snapshot = catalog::load(engine, &repo, id)?;
         engine.tree(&repo, snapshot.tree)?;
+        self.looked(&snapshot, passed.unsettled);
         Ok(SnapshotOutcome {
             snapshot,
             unchanged: false,
+            mode: passed.mode,
             counts: passed.counts,
             files_read: passed.files_read,
             bytes_read: passed.bytes_read,

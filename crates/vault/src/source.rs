@@ -12,28 +12,31 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustic_core::repofile::Node;
-use rustic_core::{ReadSource, ReadSourceEntry, ReadSourceOpen, RusticResult, TreeId};
+use rustic_core::{ReadSource, ReadSourceEntry, RusticResult, TreeId};
 
 use crate::beneath::{Dir, MAX_DEPTH, join};
-use crate::catalog::{Counts, Remark};
-use crate::engine::{Engine, Repo, engine_error};
-use crate::scan::{add, name_bytes, remark, sum};
-use crate::stat::{self, Stat};
+use crate::catalog::Remark;
+use crate::engine::{Engine, Repo};
+use crate::reader::Opening;
+use crate::scan::{name_bytes, remark};
+use crate::settle::Unsettled;
+use crate::stat::{self, Stamp, Stat};
+use crate::tally::{self, Tally};
+use crate::twins::Twins;
 use crate::watch::{Step, Watch};
 
 /// Which stored directories may stand for live ones.
 pub(crate) enum Reuse {
     /// The clean ones that a scan found.
-    Clean(HashMap<Vec<u8>, Counts>),
+    Clean(HashSet<Vec<u8>>),
     /// All but these.
     AllBut(HashSet<Vec<u8>>),
 }
@@ -45,11 +48,13 @@ pub(crate) struct Pass {
     pub(crate) root: Arc<Dir>,
     /// The tree to take stored nodes from.
     pub(crate) tree: Option<TreeId>,
-    pub(crate) reuse: Reuse,
+    pub(crate) reuse: Arc<Reuse>,
     /// Files to read although their status is as stored.
-    pub(crate) reread: HashSet<Vec<u8>>,
+    pub(crate) reread: Arc<HashSet<Vec<u8>>>,
     /// Files that an earlier pass failed to read, and why.
     pub(crate) denied: HashMap<Vec<u8>, String>,
+    /// Entries whose change time is not before this are not settled.
+    pub(crate) fresh: Stamp,
     pub(crate) watch: Watch,
     pub(crate) found: Mutex<Found>,
     /// Bytes read in this pass.
@@ -60,7 +65,12 @@ pub(crate) struct Pass {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) remarks: Vec<Remark>,
-    pub(crate) counts: Counts,
+    /// What came and went against the tree that the pass was built on.
+    pub(crate) tally: Tally,
+    /// A stored directory could not be read, so the tally is not to be used.
+    pub(crate) uncounted: bool,
+    pub(crate) twins: Twins,
+    pub(crate) unsettled: Unsettled,
     /// Entries handed over as leaves, and as directories that were entered.
     pub(crate) leaves: u64,
     pub(crate) entered: u64,
@@ -72,7 +82,7 @@ pub(crate) struct Found {
 }
 
 impl Pass {
-    fn found(&self) -> MutexGuard<'_, Found> {
+    pub(crate) fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,10 +90,34 @@ impl Pass {
         std::mem::take(&mut *self.found())
     }
 
-    fn reusable(&self, path: &[u8]) -> Option<Counts> {
-        match &self.reuse {
-            Reuse::Clean(clean) => clean.get(path).copied(),
-            Reuse::AllBut(dirty) => (!dirty.contains(path)).then(Counts::default),
+    /// The stored sub-tree that may stand for a live directory. It is that of the same
+    /// directory: another one may have taken its name since the scan.
+    fn reusable(&self, path: &[u8], stat: &Stat, stored: &Node) -> Option<TreeId> {
+        let reusable = match &*self.reuse {
+            Reuse::Clean(clean) => clean.contains(path),
+            Reuse::AllBut(dirty) => !dirty.contains(path),
+        };
+        stored.subtree.filter(|_| reusable && stat.is_directory_of(stored))
+    }
+
+    /// Counts stored entries that are gone, with all that was below them.
+    fn gone(&self, node: &Node) {
+        let mut found = self.found();
+        found.tally.remove(node);
+        found.twins.lose(node);
+        drop(found);
+        self.gone_below(node.subtree);
+    }
+
+    fn gone_below(&self, tree: Option<TreeId>) {
+        let Some(tree) = tree else { return };
+        let mut found = self.found();
+        let mut see = |node: &Node| {
+            found.tally.remove(node);
+            found.twins.lose(node);
+        };
+        if tally::for_each_below((&self.engine, &self.repo), tree, &mut see).is_err() {
+            found.uncounted = true;
         }
     }
 }
@@ -135,12 +169,16 @@ impl Walk {
 
     fn enter(&mut self, dir: Arc<Dir>, path: Vec<u8>, names: Vec<OsString>, tree: Option<TreeId>) {
         self.pass.watch.step(Step::Scanned(names.len() as u64));
-        let stored = tree.and_then(|t| self.pass.engine.tree(&self.pass.repo, t).ok());
+        let stored = tree.map(|t| self.pass.engine.tree(&self.pass.repo, t));
+        let stored = stored.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|_| {
+            self.pass.found().uncounted = true;
+            Vec::new()
+        });
         self.levels.push(Level {
             dir,
             path,
             names: names.into_iter(),
-            stored: stored.unwrap_or_default().into_iter().peekable(),
+            stored: stored.into_iter().peekable(),
         });
     }
 
@@ -149,13 +187,20 @@ impl Walk {
         let (dir, path) = (Arc::clone(&level.dir), join(&level.path, name));
         let stat = match dir.stat_at(name) {
             Ok(stat) => stat,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                stored.iter().for_each(|n| self.pass.found().twins.lose(n));
+                return None;
+            }
             Err(e) => return self.stand_in(&path, stored, &e),
         };
+        if stat.ctime >= self.pass.fresh {
+            self.pass.found().unsettled.note(&path);
+        }
         if stat.is_dir() {
+            stored.iter().for_each(|n| self.pass.found().twins.lose(n));
             return self.directory(&dir, name, path, (stat, stored));
         }
-        add(&mut self.pass.found().counts, &stat);
+        self.pass.found().twins.meet(&stat, stored.as_ref());
         if stat.is_file() {
             return self.file(&dir, name, path, (stat, stored));
         }
@@ -182,7 +227,11 @@ impl Walk {
         (stat, stored): (Stat, Option<Node>),
     ) -> Option<Item> {
         let subtree = stored.as_ref().and_then(|n| n.subtree);
-        self.pass.found().counts.directories += 1;
+        let reusable = stored.as_ref().and_then(|n| self.pass.reusable(&path, &stat, n));
+        if let Some(mut node) = stored.clone().filter(|n| reusable.is_some() && stat.matches(n)) {
+            node.subtree = reusable;
+            return Some(self.leaf(node, None));
+        }
         let opened = if self.levels.len() >= MAX_DEPTH {
             Err(io::Error::other("nested too deeply"))
         } else {
@@ -204,13 +253,8 @@ impl Walk {
                 node
             }
         };
-        if let (Some(held), Some(tree)) = (self.pass.reusable(&path), subtree) {
-            sum(&mut self.pass.found().counts, &held);
-            // The scan has counted the directory itself.
-            if matches!(self.pass.reuse, Reuse::Clean(_)) {
-                self.pass.found().counts.directories -= 1;
-            }
-            node.subtree = Some(tree);
+        if reusable.is_some() {
+            node.subtree = reusable;
             return Some(self.leaf(node, None));
         }
         let names = match dir.names() {
@@ -326,12 +370,26 @@ impl Iterator for Walk {
             }
             let level = self.levels.last_mut()?;
             let Some(name) = level.names.next() else {
+                level.stored.by_ref().for_each(|n| self.pass.gone(&n));
                 self.levels.pop();
                 continue;
             };
-            while level.stored.next_if(|n| name_bytes(n).as_slice() < name.as_bytes()).is_some() {}
+            while let Some(node) =
+                level.stored.next_if(|n| name_bytes(n).as_slice() < name.as_bytes())
+            {
+                self.pass.gone(&node);
+            }
             let stored = level.stored.next_if(|n| name_bytes(n) == name.as_bytes());
-            if let Some(item) = self.entry(&name, stored) {
+            let below = stored.as_ref().and_then(|n| n.subtree);
+            stored.iter().for_each(|n| self.pass.found().tally.remove(n));
+            let item = self.entry(&name, stored);
+            item.iter().for_each(|i| self.pass.found().tally.add(&i.node));
+            // A directory that is one still keeps what is below it, or is entered, and
+            // then it is counted there.
+            if !item.as_ref().is_some_and(|i| i.node.is_dir()) {
+                self.pass.gone_below(below);
+            }
+            if let Some(item) = item {
                 return Some(Ok(item));
             }
         }
@@ -342,88 +400,4 @@ impl Iterator for Walk {
 fn engine_matches(stored: &Node, node: &Node) -> bool {
     let (a, b) = (&stored.meta, &node.meta);
     stored.is_file() && (a.size, a.mtime, a.ctime, a.inode) == (b.size, b.mtime, b.ctime, b.inode)
-}
-
-/// A file about to be read; without a descriptor where the engine must not read.
-pub(crate) struct Opening {
-    pass: Arc<Pass>,
-    path: Vec<u8>,
-    file: Option<(File, Stat)>,
-}
-
-impl Opening {
-    fn none(pass: &Arc<Pass>, path: &[u8]) -> Self {
-        Self { pass: Arc::clone(pass), path: path.to_vec(), file: None }
-    }
-}
-
-impl ReadSourceOpen for Opening {
-    type Reader = Reader;
-
-    fn open(self) -> RusticResult<Reader> {
-        let Some((file, stat)) = self.file else {
-            let why = "the engine wanted to read a file that is stored already".to_owned();
-            self.pass.found().failed.push((self.path, why));
-            return Err(engine_error("unexpected read"));
-        };
-        self.pass.found().opened += 1;
-        Ok(Reader { left: stat.size, ended: false, file, stat, path: self.path, pass: self.pass })
-    }
-}
-
-/// Yields exactly as many bytes as the file's status promised, so that the stored
-/// size and content agree even for a file that changes meanwhile (which is noted).
-pub(crate) struct Reader {
-    pass: Arc<Pass>,
-    path: Vec<u8>,
-    file: File,
-    stat: Stat,
-    left: u64,
-    ended: bool,
-}
-
-impl Reader {
-    fn end(&mut self) {
-        if !std::mem::replace(&mut self.ended, true)
-            && Stat::of(&self.file).is_ok_and(|now| !now.same_read(&self.stat))
-        {
-            self.pass.found().changed.push(self.path.clone());
-        }
-    }
-}
-
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 || self.pass.watch.cancel.is_cancelled() {
-            self.end();
-            return Ok(0);
-        }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let part = &mut buffer[..most];
-        let got = loop {
-            match self.file.read(part) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
-        let got = match got {
-            Ok(0) => {
-                // Shorter than it was: the rest reads as zeros, as in an archive.
-                part.fill(0);
-                most
-            }
-            Ok(got) => got,
-            Err(e) => {
-                self.pass.found().failed.push((self.path.clone(), remark(&[], &e, false).why));
-                return Err(e);
-            }
-        };
-        self.left -= got as u64;
-        self.pass.read_bytes.fetch_add(got as u64, Ordering::Relaxed);
-        self.pass.watch.step(Step::Read(got as u64));
-        if self.left == 0 {
-            self.end();
-        }
-        Ok(got)
-    }
 }

@@ -81,6 +81,12 @@ impl Stat {
             || (self.is_dir() && later.is_dir() && (self.dev, self.ino) == (later.dev, later.ino))
     }
 
+    /// Whether this is the very directory that a stored node was made from; its listing
+    /// may differ.
+    pub(crate) fn is_directory_of(&self, node: &Node) -> bool {
+        self.is_dir() && node.is_dir() && node.meta.inode == self.ino
+    }
+
     /// Whether a file was left alone while it was read.
     pub(crate) fn same_read(&self, before: &Self) -> bool {
         (self.size, self.mtime, self.ctime) == (before.size, before.mtime, before.ctime)

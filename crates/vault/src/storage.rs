@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use rustic_core::{
@@ -22,6 +22,7 @@ use rustic_core::{
     WriteBackend,
 };
 
+use crate::copy::Source;
 use crate::error::{At, Result, VaultError, is_no_space};
 
 const CONFIG: &str = "config";
@@ -38,6 +39,8 @@ pub(crate) struct Storage {
     dir: PathBuf,
     sequence: AtomicU64,
     state: Mutex<State>,
+    /// While the vault is being made out of a copy: where packs come from that are not here yet.
+    source: OnceLock<Source>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +71,23 @@ pub(crate) struct WriteLock(#[expect(dead_code, reason = "the open file holds th
 impl Storage {
     /// Storage in `dir`, which need not exist yet.
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.into(), sequence: AtomicU64::new(0), state: Mutex::default() }
+        Self {
+            dir: dir.into(),
+            sequence: AtomicU64::new(0),
+            state: Mutex::default(),
+            source: OnceLock::new(),
+        }
+    }
+
+    /// Packs that are not here are fetched from there from now on.
+    pub(crate) fn fetch_from(&self, source: Source) {
+        // Set once, when the vault is opened; a second source would be another vault.
+        let _ = self.source.set(source);
+    }
+
+    /// Where missing packs are fetched from.
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.source.get()
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -115,18 +134,28 @@ impl Storage {
 
     /// Refuses a directory that holds anything but the beginnings of a vault.
     pub(crate) fn refuse_foreign(&self) -> Result<()> {
-        let entries = fs::read_dir(&self.dir).at("list", &self.dir)?;
-        let ours = ["data", "index", "keys", "snapshots", LOCKS, TEMPORARY, LOCK_FILE];
-        for entry in entries {
-            let name = entry.at("list", &self.dir)?.file_name();
-            if !ours.iter().any(|o| name == *o) {
-                return Err(VaultError::Exists { path: self.dir.clone() });
-            }
-        }
+        self.refuse_foreign_names(&[])?;
         let used = [FileType::Snapshot, FileType::Index, FileType::Pack]
             .iter()
             .any(|kind| self.entries(*kind).is_ok_and(|found| !found.is_empty()));
         if used { Err(VaultError::Exists { path: self.dir.clone() }) } else { Ok(()) }
+    }
+
+    /// Refuses a directory that holds anything but a vault or a part of one.
+    pub(crate) fn refuse_other_than_vault(&self) -> Result<()> {
+        self.refuse_foreign_names(&[CONFIG, "config.part"])
+    }
+
+    fn refuse_foreign_names(&self, also: &[&str]) -> Result<()> {
+        let entries = fs::read_dir(&self.dir).at("list", &self.dir)?;
+        let ours = ["data", "index", "keys", "snapshots", LOCKS, TEMPORARY, LOCK_FILE];
+        for entry in entries {
+            let name = entry.at("list", &self.dir)?.file_name();
+            if !ours.iter().chain(also).any(|o| name == *o) {
+                return Err(VaultError::Exists { path: self.dir.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Removes the key of a vault whose making was cut short: it has no configuration
@@ -205,7 +234,7 @@ impl Storage {
         }
     }
 
-    /// Where a file lies.
+    /// Where a file of the repository lies.
     pub(crate) fn path(&self, kind: FileType, id: &Id) -> PathBuf {
         let directory = self.directory(kind, id);
         match kind {
@@ -214,12 +243,17 @@ impl Storage {
         }
     }
 
-    /// Free bytes and the floor; a file system that does not say counts as roomy.
+    /// As [`Self::path`], for a file that somebody else will put there.
+    pub(crate) fn make_place(&self, kind: FileType, id: &Id) -> Result<PathBuf> {
+        let directory = self.directory(kind, id);
+        make_dir(&directory).at("make the directory", &directory)?;
+        self.state().unsynced.insert(directory);
+        Ok(self.path(kind, id))
+    }
+
+    /// Free bytes and the floor.
     fn floor(&self) -> (u64, u64) {
-        rustix::fs::statvfs(&self.dir).map_or((u64::MAX, 0), |s| {
-            let unit = s.f_frsize.max(1);
-            (s.f_bavail.saturating_mul(unit), FLOOR.min(s.f_blocks.saturating_mul(unit) / 50))
-        })
+        room(&self.dir)
     }
 
     fn write(&self, kind: FileType, id: &Id, content: &BytesList) -> io::Result<()> {
@@ -289,13 +323,26 @@ impl Storage {
         if let Some((_, file)) = self.state().open.iter().find(|(i, _)| i == id) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(File::open(self.path(FileType::Pack, id))?);
+        let file = Arc::new(self.open_or_fetch(id)?);
         let mut state = self.state();
         if state.open.len() >= KEPT {
             state.open.remove(0);
         }
         state.open.push((*id, Arc::clone(&file)));
         Ok(file)
+    }
+
+    fn open_or_fetch(&self, id: &Id) -> io::Result<File> {
+        let path = self.path(FileType::Pack, id);
+        match (File::open(&path), self.source.get()) {
+            (Err(e), Some(source)) if e.kind() == io::ErrorKind::NotFound => {
+                self.make_place(FileType::Pack, id)
+                    .and_then(|path| source.fetch(FileType::Pack, id, &path))
+                    .map_err(io::Error::other)?;
+                File::open(&path)
+            }
+            (opened, _) => opened,
+        }
     }
 
     /// All files of a kind with their lengths.
@@ -338,6 +385,15 @@ impl Storage {
             .attach_context("doing", doing)
             .attach_context("path", path.to_string_lossy())
     }
+}
+
+/// Free bytes on the file system of `dir`, and how many of them are left to others; a file
+/// system that does not say counts as roomy.
+pub(crate) fn room(dir: &Path) -> (u64, u64) {
+    rustix::fs::statvfs(dir).map_or((u64::MAX, 0), |s| {
+        let unit = s.f_frsize.max(1);
+        (s.f_bavail.saturating_mul(unit), FLOOR.min(s.f_blocks.saturating_mul(unit) / 50))
+    })
 }
 
 fn list_into(dir: &Path, found: &mut Vec<(Id, u32)>) -> io::Result<()> {

@@ -13,6 +13,7 @@ use rustic_core::{FileType, Id};
 use crate::browse::{self, Entry};
 use crate::catalog::{self, Snapshot, SnapshotId, Snapshots};
 use crate::check::{CheckReport, CheckRequest};
+use crate::copy::{self, CopyOutcome, CopyRequest, Source, Target};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
@@ -59,6 +60,52 @@ impl Vault {
     pub fn open(dir: &Path, key: &VaultKey) -> Result<Self> {
         let engine = Engine::open(Arc::new(Storage::new(dir)), key)?;
         Ok(Self { engine: Arc::new(engine) })
+    }
+
+    /// Makes a vault in `dir` (new, or begun by this before) out of a copy: all but the packs,
+    /// which are fetched when something is read that needs them, until [`Self::complete`].
+    /// Nothing at the copy is changed.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`VaultError::Copy`] when the copy cannot be read or trusted;
+    /// [`VaultError::Exists`] when another vault lies in `dir`.
+    pub fn recover(
+        dir: &Path,
+        key: &VaultKey,
+        copy: &Target,
+        progress: Option<Arc<dyn Progress>>,
+        cancel: Cancel,
+    ) -> Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).at("make the directory", dir)?;
+        let storage = Arc::new(Storage::new(dir));
+        storage.refuse_other_than_vault()?;
+        let lock = storage.lock()?;
+        copy::small_files(&storage, copy, &Watch { progress, cancel })?;
+        drop(lock);
+        storage.fetch_from(Source::new(copy.clone()));
+        Ok(Self { engine: Arc::new(Engine::open(storage, key)?) })
+    }
+
+    /// Fetches all that is still only in the copy that the vault was made from.
+    ///
+    /// # Errors
+    /// When the copy cannot be read or trusted; it can be tried again.
+    pub fn complete(&self, progress: Option<Arc<dyn Progress>>, cancel: Cancel) -> Result<()> {
+        let storage = &self.engine.storage;
+        match storage.source() {
+            Some(source) => copy::complete(storage, source.target(), &Watch { progress, cancel }),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a target hold all that the vault holds, without the writer's lock, so that no
+    /// snapshot waits. What is there already is not sent again, and nothing is deleted there.
+    ///
+    /// # Errors
+    /// [`VaultError::Copy`], [`VaultError::ForeignCopy`], [`VaultError::CopyGone`]; what was
+    /// sent stays, and the next call goes on from there.
+    pub fn copy_to(&self, target: &Target, request: &CopyRequest) -> Result<CopyOutcome> {
+        copy::push(&self.engine.storage, target, request)
     }
 
     /// Where the vault is; stock restic opens this directory.

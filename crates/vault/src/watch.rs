@@ -17,6 +17,8 @@ pub enum Step {
     Written(u64),
     /// Entries put in place by a restore.
     Placed(u64),
+    /// Bytes sent to a copy, or fetched from one.
+    Copied(u64),
 }
 
 /// Receives progress, from any thread. Must be quick.

@@ -10,6 +10,8 @@
 )]
 
 mod basics;
+mod changes;
+mod copies;
 mod damage;
 mod faults;
 mod hostile;
@@ -19,4 +21,5 @@ mod property;
 mod rehearse;
 mod repair;
 mod restore;
+mod servers;
 mod stock_restic;

@@ -1,6 +1,7 @@
 //! Random folders, edited at random: every snapshot restores to what the folder was.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use ringfence_vault::SnapshotKind;
 use crate::lab::{Lab, assert_same, bytes_name};
 
 #[derive(Clone, Debug)]
-enum Edit {
+pub(crate) enum Edit {
     Write(u8, Vec<u8>, bool),
     Remove(u8),
     Rename(u8, u8),
@@ -23,7 +24,7 @@ enum Edit {
     Attribute(u8, Vec<u8>),
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(crate) fn edit() -> impl Strategy<Value = Edit> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..200);
     prop_oneof![
         4 => (any::<u8>(), bytes(), any::<bool>()).prop_map(|(a, b, c)| Edit::Write(a, b, c)),
@@ -50,8 +51,38 @@ fn place(root: &Path, n: u8) -> PathBuf {
     }
 }
 
+/// The paths that a watcher of the directories would name for an edit, asked before and
+/// after it: where the entries really are, since a link may lie on the way. A name made
+/// by linking changes the other names' status, of which a watcher hears nothing.
+pub(crate) fn named(root: &Path, edit: &Edit) -> Vec<Vec<u8>> {
+    let places = match edit {
+        Edit::Rename(a, b) => vec![*a, *b],
+        Edit::Link(_, n)
+        | Edit::HardLink(_, n)
+        | Edit::Write(n, ..)
+        | Edit::Remove(n)
+        | Edit::Mode(n, _)
+        | Edit::MakeDir(n)
+        | Edit::Append(n, _)
+        | Edit::SameSizeOldTime(n)
+        | Edit::Attribute(n, _) => vec![*n],
+    };
+    let mut found = Vec::new();
+    for n in places {
+        let path = place(root, n);
+        let parent = fs::canonicalize(path.parent().unwrap());
+        let entry = parent.map(|p| p.join(path.file_name().unwrap()));
+        for real in [Ok(path.clone()), entry, fs::canonicalize(&path)].into_iter().flatten() {
+            if let Ok(below) = real.strip_prefix(root) {
+                found.push(below.as_os_str().as_bytes().to_vec());
+            }
+        }
+    }
+    found
+}
+
 /// Most edits fail now and then (a file where a directory should be): that is fine.
-fn carry_out(root: &Path, edit: &Edit) -> std::io::Result<()> {
+pub(crate) fn carry_out(root: &Path, edit: &Edit) -> std::io::Result<()> {
     match edit {
         Edit::Write(n, bytes, large) => {
             let path = place(root, *n);

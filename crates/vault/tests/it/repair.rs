@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ringfence_vault::{
-    CheckRequest, CopyAt, Elsewhere, Labels, RepairReport, RepairRequest, RepairStep, SnapshotKind,
-    SnapshotRequest, Spare, VaultError, VaultKey, plan_repair, repair,
+    CheckRequest, Elsewhere, Labels, RepairReport, RepairRequest, RepairStep, SnapshotKind,
+    SnapshotRequest, Spare, Target, VaultError, VaultKey, plan_repair, repair,
 };
 
 use crate::damage::{Story, files_in, flip};
@@ -168,7 +168,8 @@ fn a_copy_gives_back_what_it_has_and_only_what_is_right() {
     // A copy that is damaged itself comes first, and is not believed.
     let bad = story.lab.dir.path().join("bad-copy");
     run("cp", ["-a".as_ref(), dir.as_os_str(), bad.as_os_str()]);
-    request.elsewhere = vec![Arc::new(CopyAt(bad)), Arc::new(CopyAt(copy))];
+    request.elsewhere =
+        vec![Arc::new(Target::disk("bad", bad)), Arc::new(Target::disk("good", copy))];
     let report = mend(&story, &request);
     let put_back = |s: &&RepairStep| matches!(s, RepairStep::PutBack { .. });
     assert_eq!(report.done.iter().filter(put_back).count(), 4, "{report:#?}");
