@@ -78,6 +78,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     // Nobody is told anything before it is known what an earlier daemon left running.
     Arc::clone(&daemon).recover().await;
     tokio::spawn(Arc::clone(&daemon).keep_house());
+    tokio::spawn(Arc::clone(&daemon).verify_vaults());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);

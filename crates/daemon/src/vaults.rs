@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
+use ringfence_model::health::NotCovered;
 use ringfence_model::history::{Change, SnapshotKind, SnapshotView};
 use ringfence_model::layout::Layout;
 use ringfence_model::name::FolderId;
@@ -22,6 +23,7 @@ use crate::supervisor::report::Report;
 
 mod convert;
 mod restore;
+mod verify;
 
 pub(crate) use restore::Restoring;
 
@@ -77,6 +79,11 @@ impl Vaults {
         open.get(id).cloned()
     }
 
+    /// Forgets an open vault; it is opened anew when it is needed.
+    fn close(&self, id: &FolderId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
     /// Takes a snapshot; its full id. The outcome is on disk before this returns, and
     /// so is the record of how well the folder is protected.
     pub(crate) async fn snapshot(
@@ -112,17 +119,18 @@ impl Vaults {
         let outcome = self.take(folder, kind, session, report).await;
         let before = self.store.protection(&folder.id).unwrap_or_default();
         let record = match &outcome {
-            Ok(view) => ProtectionRecord {
+            Ok((view, not_covered)) => ProtectionRecord {
                 snapshot: Some(view.id.clone()),
                 until: Some(clock::now()),
                 error: None,
+                not_covered: not_covered.clone(),
             },
             Err(error) => ProtectionRecord { error: Some(error.message.clone()), ..before },
         };
         if let Err(error) = self.store.set_protection(&folder.id, &record) {
             tracing::error!(folder = %folder.id, %error, "protection could not be written down");
         }
-        outcome
+        outcome.map(|(view, _)| view)
     }
 
     async fn take(
@@ -131,7 +139,7 @@ impl Vaults {
         kind: SnapshotKind,
         session: Option<&Session>,
         report: &Report,
-    ) -> Result<SnapshotView, ApiError> {
+    ) -> Result<(SnapshotView, NotCovered), ApiError> {
         let vault = self.vault(folder).await?;
         let labels = Labels {
             kind: convert::to_vault(kind),
@@ -174,7 +182,7 @@ impl Vaults {
                 "{count} files changed while they were read; the next snapshot reads them again"
             ));
         }
-        Ok(convert::snapshot(&outcome.snapshot))
+        Ok((convert::snapshot(&outcome.snapshot), convert::not_covered(&outcome)))
     }
 
     /// All snapshots, newest first, and sentences about those that are damaged.
@@ -278,19 +286,6 @@ impl Vaults {
             }
         });
         Ok(())
-    }
-
-    /// Checks a vault: sentences about what is wrong, and how many snapshots were looked at.
-    pub(crate) async fn check(
-        &self,
-        folder: &Folder,
-        read_data: bool,
-    ) -> Result<(u64, Vec<String>), ApiError> {
-        let _turn = self.turn(&folder.id).await;
-        let vault = self.vault(folder).await?;
-        blocking(move || convert::check(&vault, read_data))
-            .await
-            .map_err(|error| vault_error(&error))
     }
 
     /// The password of a folder's vault. A secret.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::folder::{Access, FolderRules};
+use crate::health::CheckEvery;
 use crate::name::{ProfileName, RecipeName};
 use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
@@ -100,6 +101,8 @@ pub struct Defaults {
     pub keep: Keep,
     /// How large a vault may get, of folders that do not say; `None`: a share of the disk.
     pub limit: Option<Size>,
+    /// How often vaults are checked.
+    pub check: CheckEvery,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -131,6 +134,7 @@ struct RawDefaults {
 struct RawDefaultBackup {
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
+    check: Option<CheckEvery>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,6 +216,7 @@ impl Config {
         let defaults = Defaults {
             keep: keep(raw.defaults.backup.keep)?.unwrap_or_default(),
             limit: raw.defaults.backup.limit,
+            check: raw.defaults.backup.check.unwrap_or_default(),
             cpus: match raw.defaults.cpus {
                 Some(cpus) if !(1..=256).contains(cpus.get_ref()) => {
                     return Err(at(cpus.span().start, "`cpus` must be 1 to 256".into()));
@@ -383,6 +388,9 @@ mod tests {
         assert_eq!(words(1), "everything for 1 week, monthly");
         assert_eq!(config.limit_of(&config.folders[1]), Some(Size::gib(50)));
         assert_eq!(Config::empty().defaults.keep, Keep::default());
+        let checked = parse("[defaults.backup]\ncheck = \"12h\"\n").expect("parses");
+        assert_eq!(checked.defaults.check.to_string(), "12h");
+        assert_eq!(config.defaults.check, CheckEvery::default());
     }
 
     #[test]
@@ -397,6 +405,8 @@ mod tests {
             "[defaults.backup]\nkeep = \"everything for 2 \\u0064ays, dayly\"\n",
             "[defaults.backup]\nlimit = \"50 potatoes\"\n",
             "[defaults.backup]\nenabled = false\n",
+            "[defaults.backup]\ncheck = \"1 day\"\n",
+            "[defaults.backup]\ncheck = \"0s\"\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults]\nmemory = 4096\n",
             "[defaults]\nmemory = \"lots\"\n",

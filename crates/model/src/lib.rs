@@ -13,6 +13,7 @@ pub mod config;
 pub mod copy;
 pub mod error;
 pub mod folder;
+pub mod health;
 pub mod history;
 pub mod layout;
 pub mod machine;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Access;
+use crate::health::FolderHealth;
 use crate::machine::{Limits, MachineState};
 use crate::name::{FolderId, MachineName, ProfileName};
 use crate::session::Session;
@@ -111,6 +112,8 @@ pub enum Protection {
     Off,
     /// The last snapshot failed.
     Failing,
+    /// Its vault is damaged: some of what was saved cannot be restored.
+    Damaged,
 }
 
 /// One registered folder.
@@ -128,6 +131,9 @@ pub struct FolderStatus {
     pub last_snapshot: Option<LastSnapshot>,
     /// Why the last snapshot failed.
     pub error: Option<String>,
+    /// What is known about the health of its vault.
+    #[serde(default)]
+    pub health: Option<FolderHealth>,
     /// Who may see it, as its rule says; absent: every profile.
     pub profiles: Option<Vec<String>>,
     /// Read-only or writable.
@@ -144,7 +150,8 @@ pub struct LastSnapshot {
     pub time: jiff::Timestamp,
     /// How long ago that was, in seconds, when the status was made.
     pub age_seconds: i64,
-    /// Whether its snapshot file and root tree were read back from disk.
+    /// Whether it is the verified one of [`FolderHealth::verified`]. Every snapshot was read
+    /// back when it was made; verified is more than that.
     pub verified: bool,
 }
 

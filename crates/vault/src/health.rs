@@ -201,7 +201,8 @@ impl Health {
     }
 
     /// Names of packs that were found to be bad.
-    fn bad_packs(&self) -> Vec<String> {
+    #[must_use]
+    pub fn bad_packs(&self) -> Vec<String> {
         let files = self.findings.iter().filter_map(|f| f.file.as_deref());
         let packs = files.filter(|file| file.starts_with("data/"));
         packs.filter_map(|file| file.rsplit('/').next()).map(ToOwned::to_owned).collect()

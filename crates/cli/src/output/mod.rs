@@ -2,6 +2,7 @@
 //! standard error. No colour, no spinner, no question where there is no terminal.
 
 pub mod diff;
+pub mod health;
 pub mod lists;
 pub mod pager;
 pub mod plan;

@@ -8,9 +8,10 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest, DiffRequest, HistoryQuery,
-    RestoreRequest, UndoRequest,
+    BackupKeyView, BackupNowRequest, BackupSetRequest, DiffRequest, HistoryQuery, RestoreRequest,
+    UndoRequest,
 };
+use ringfence_model::health::{CheckRequest, RepairRequest};
 use ringfence_model::history::{DiffView, SnapshotView};
 use ringfence_model::status::FolderStatus;
 use serde::Deserialize;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/undo", post(undo))
         .route("/v1/backup/now", post(backup_now))
         .route("/v1/backup/check", post(check))
+        .route("/v1/backup/repair", post(repair))
         .route("/v1/backup/key", get(key))
         .route("/v1/backup/set", post(set))
 }
@@ -74,6 +76,10 @@ async fn backup_now(State(daemon): App, Json(request): Json<BackupNowRequest>) -
 
 async fn check(State(daemon): App, Json(request): Json<CheckRequest>) -> Response {
     stream_of(move |report| async move { daemon.check(request, &report).await })
+}
+
+async fn repair(State(daemon): App, Json(request): Json<RepairRequest>) -> Response {
+    stream_of(move |report| async move { daemon.repair(request, &report).await })
 }
 
 async fn key(State(daemon): App, Query(query): Query<BackupNowRequest>) -> Answer<BackupKeyView> {

@@ -8,11 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ringfence_model::folder::{Access, Folder};
+use ringfence_model::health::NotCovered;
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
 use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::profile::Network;
 use ringfence_model::session::Session;
+use ringfence_vault::Health;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +90,9 @@ pub struct ProtectionRecord {
     pub until: Option<jiff::Timestamp>,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// What that snapshot does not hold as it is in the folder.
+    #[serde(default)]
+    pub not_covered: NotCovered,
 }
 
 /// Reads and writes the state files below a [`Layout`].
@@ -158,6 +163,26 @@ impl Store {
         record: &ProtectionRecord,
     ) -> Result<(), StoreError> {
         Self::write(&self.protection_file(folder), record)
+    }
+
+    fn health_file(&self, folder: &FolderId) -> PathBuf {
+        self.layout.state.join("health").join(format!("{folder}.json"))
+    }
+
+    /// What is known about the health of a folder's vault.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn health(&self, folder: &FolderId) -> Result<Health, StoreError> {
+        Ok(Self::read(&self.health_file(folder))?.unwrap_or_default())
+    }
+
+    /// Writes what is known about the health of a folder's vault.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_health(&self, folder: &FolderId, health: &Health) -> Result<(), StoreError> {
+        Self::write(&self.health_file(folder), health)
     }
 
     fn machine_file(&self, name: &MachineName) -> PathBuf {

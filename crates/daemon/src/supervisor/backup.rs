@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use ringfence_model::api::{
-    BackupKeyView, BackupSetRequest, CheckRequest, CheckView, DiffRequest, FolderSetRequest,
-    HistoryQuery,
+    BackupKeyView, BackupSetRequest, DiffRequest, FolderSetRequest, HistoryQuery,
 };
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -98,21 +97,6 @@ impl Daemon {
         let folder = self.registered(directory)?;
         self.same_directory(&folder)?;
         self.vaults.snapshot_view(&folder, SnapshotKind::Manual, None, report).await
-    }
-
-    /// Checks a folder's vault.
-    ///
-    /// # Errors
-    /// When the vault cannot be opened.
-    pub async fn check(
-        &self,
-        request: CheckRequest,
-        report: &Report,
-    ) -> Result<CheckView, ApiError> {
-        let folder = self.registered(&request.folder)?;
-        report.progress("checking the vault", None);
-        let (snapshots, problems) = self.vaults.check(&folder, request.read_data).await?;
-        Ok(CheckView { snapshots, problems })
     }
 
     /// The password of a folder's vault. A secret.

@@ -26,6 +26,7 @@ impl Daemon {
         findings.push(check_landlock());
         findings.extend(PROGRAMS.iter().map(|(program, package)| check_program(program, package)));
         findings.extend(self.check_vaults());
+        findings.extend(self.check_health().unwrap_or_default());
         findings
     }
 

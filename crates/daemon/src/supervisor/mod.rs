@@ -19,6 +19,7 @@ pub mod report;
 mod restore;
 mod run;
 mod status;
+mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

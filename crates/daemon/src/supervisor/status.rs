@@ -2,6 +2,7 @@
 
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
+use ringfence_model::health::{FolderHealth, NotCovered};
 use ringfence_model::machine::MachineState;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::{
@@ -62,14 +63,16 @@ impl Daemon {
         let rules = folders::rules_of(&folder.path, &self.config.last_good());
         let record = self.store.protection(&folder.id).map_err(failed)?;
         let vault = self.layout.vault(&folder.id);
+        let every = self.config.last_good().defaults.check.duration();
+        let health = self.vaults.health(folder, every);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
             (Some(id), Some(time)) if vault.join("snapshots").join(&id).exists() => {
                 Some(LastSnapshot {
+                    verified: health.verified.as_ref().is_some_and(|verified| verified.id == id),
                     id,
                     time,
                     age_seconds: clock::now().duration_since(time).as_secs(),
-                    verified: true,
                 })
             }
             _ => None,
@@ -77,6 +80,7 @@ impl Daemon {
         let protection = match (&record.error, &last_snapshot) {
             _ if !rules.backup => Protection::Off,
             (Some(_), _) => Protection::Failing,
+            _ if !health.findings.is_empty() => Protection::Damaged,
             (None, Some(_)) => Protection::Protected,
             (None, None) => Protection::NotYet,
         };
@@ -87,6 +91,7 @@ impl Daemon {
             protection,
             last_snapshot,
             error: record.error,
+            health: Some(health),
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
         })
@@ -107,8 +112,17 @@ impl Daemon {
         for folder in folders {
             let path = folder.path.display();
             let backup_now = format!("ringfence backup now {path}");
+            // A vault may be damaged as well as failing: both are said.
+            problems.extend(folder.health.iter().flat_map(|health| &health.findings).map(|f| {
+                problem(
+                    Severity::Error,
+                    format!("{path}: its vault is damaged: {}", f.sentence()),
+                    Some(format!("ringfence backup check --repair {path}")),
+                )
+            }));
+            problems.extend(folder.health.as_ref().and_then(|health| gaps(&path, health)));
             problems.extend(match folder.protection {
-                Protection::Protected => None,
+                Protection::Protected | Protection::Damaged => None,
                 Protection::NotYet => Some(problem(
                     Severity::Warning,
                     format!("{path} has no snapshot yet"),
@@ -161,6 +175,19 @@ impl Daemon {
         problems.sort();
         problems
     }
+}
+
+/// What of a folder its newest snapshot does not hold.
+fn gaps(path: &impl std::fmt::Display, health: &FolderHealth) -> Option<Problem> {
+    let NotCovered { unreadable, torn, first } = &health.not_covered;
+    if *unreadable + *torn == 0 {
+        return None;
+    }
+    let message = format!(
+        "{path}: {unreadable} entries could not be read and {torn} may be torn: {}",
+        first.join(", ")
+    );
+    Some(problem(Severity::Warning, message, Some(format!("ringfence backup now {path}"))))
 }
 
 fn problem(severity: Severity, message: String, command: Option<String>) -> Problem {
