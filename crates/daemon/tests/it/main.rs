@@ -3,6 +3,7 @@
 
 mod folders;
 mod history;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
