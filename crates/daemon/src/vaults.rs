@@ -36,11 +36,18 @@ pub(crate) struct Vaults {
     store: Store,
     open: Mutex<HashMap<FolderId, Arc<Vault>>>,
     writers: Mutex<HashMap<FolderId, Arc<tokio::sync::Mutex<()>>>>,
+    lookers: verify::Lookers,
 }
 
 impl Vaults {
     pub(crate) fn new(layout: Layout, store: Store) -> Self {
-        Self { layout, store, open: Mutex::default(), writers: Mutex::default() }
+        Self {
+            layout,
+            store,
+            open: Mutex::default(),
+            writers: Mutex::default(),
+            lookers: verify::Lookers::default(),
+        }
     }
 
     /// The writer's turn for a folder: snapshots and restores take it one after another.

@@ -67,6 +67,16 @@ impl Engine {
         Ok(Self { storage, master: repo.key(), loaded: Mutex::default(), looked: Mutex::default() })
     }
 
+    /// The same vault with nothing remembered: no index, no content, no open file.
+    pub(crate) fn afresh(&self) -> Self {
+        Self {
+            storage: Arc::new(Storage::new(self.storage.dir())),
+            master: self.master.clone(),
+            loaded: Mutex::default(),
+            looked: Mutex::default(),
+        }
+    }
+
     fn enter(storage: &Arc<Storage>, with: &Credentials) -> Result<Repository<OpenStatus>> {
         let opened = catch_unwind(AssertUnwindSafe(|| blank(storage)?.open(with)));
         let path = || storage.dir().to_path_buf();

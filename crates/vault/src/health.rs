@@ -139,6 +139,14 @@ pub fn due(health: &Health, facts: Facts<'_>, every: SignedDuration, now: Timest
     if facts.any_snapshot && health.rehearsal.as_ref().is_none_or(|r| past(r.at)) {
         return Work::Rehearsal;
     }
+    // While nothing is verified, every check is followed by another attempt.
+    let tried = |r: &Rehearsal| health.structure.as_ref().is_none_or(|s| s.at <= r.at);
+    if facts.any_snapshot
+        && health.verified.is_none()
+        && !health.rehearsal.as_ref().is_some_and(tried)
+    {
+        return Work::Rehearsal;
+    }
     let packs = health.packs_due(facts.packs, every, now);
     if packs.is_empty() { Work::Nothing } else { Work::Packs(packs) }
 }
@@ -214,6 +222,8 @@ impl Health {
         let before = std::mem::take(&mut self.findings);
         let errors = report.problems.iter().filter(|p| p.severity == Severity::Error);
         self.findings = errors.map(|problem| finding(problem, &before, now)).collect();
+        // Only a rehearsal can take back what a rehearsal found.
+        self.findings.extend(before.into_iter().filter(|f| f.name == REHEARSAL_FAILED));
         self.structure = Some(Structure { at: now, snapshots: report.snapshots as u64 });
         let touched = |verified: &Verified| {
             let of = |p: &Problem| {

@@ -11,7 +11,7 @@ use ringfence_model::health::{CheckRequest, CheckView, RepairRequest, RepairView
 use ringfence_vault::Cancel;
 
 use super::report::Report;
-use super::{Daemon, failed};
+use super::{Daemon, failed, folders};
 
 /// Pause between two looks at what is due.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -38,16 +38,18 @@ impl Daemon {
     /// Plans the repair of a folder's vault, or carries it out.
     ///
     /// # Errors
-    /// When nothing opens the vault, or the folder is not what was registered.
+    /// When nothing opens the vault.
     pub async fn repair(
         &self,
         request: RepairRequest,
         report: &Report,
     ) -> Result<RepairView, ApiError> {
         let folder = self.registered(&request.folder)?;
-        self.same_directory(&folder)?;
+        // What the folder still has is read again only if it is the folder, and protected.
+        let reread = self.same_directory(&folder).is_ok()
+            && folders::rules_of(&folder.path, &self.config.last_good()).backup;
         report.progress("looking for damage", None);
-        self.vaults.repair(&folder, (request.read_data, request.apply), report).await
+        self.vaults.repair(&folder, reread, (request.read_data, request.apply), report).await
     }
 
     /// Looks after all vaults. Ends with the daemon.

@@ -4,8 +4,9 @@
 //! None of the looking takes the writer's turn, so that no snapshot waits for it; only a
 //! repair does.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use ringfence_model::bytes::BytePath;
@@ -15,6 +16,7 @@ use ringfence_model::health::{
     CheckProblem, CheckView, Finding, FolderHealth, NotCovered, RepairView, TouchedSnapshot,
     VerifiedSnapshot,
 };
+use ringfence_model::name::FolderId;
 use ringfence_vault::{
     Cancel, CheckReport, CheckRequest, Facts, Health, Labels, RehearsalRequest, RepairRequest,
     RepairStep, Severity, SnapshotKind, SnapshotRequest, Spare, Touched, Vault, VaultError,
@@ -34,6 +36,20 @@ struct Ward {
     scratch: PathBuf,
 }
 
+/// One look at a time for each folder, so that no result is written over a newer one.
+#[derive(Default)]
+pub(super) struct Lookers(Mutex<HashMap<FolderId, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Lookers {
+    async fn one(&self, folder: &FolderId) -> tokio::sync::OwnedMutexGuard<()> {
+        let looker = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(folder.clone()).or_default())
+        };
+        looker.lock_owned().await
+    }
+}
+
 impl Vaults {
     fn ward(&self, folder: &Folder) -> Ward {
         Ward {
@@ -51,6 +67,7 @@ impl Vaults {
         read_data: bool,
         report: &Report,
     ) -> Result<CheckView, ApiError> {
+        let _look = self.lookers.one(&folder.id).await;
         let ward = self.ward(folder);
         let mut health = self.store.health(&folder.id).unwrap_or_default();
         let request = CheckRequest {
@@ -69,20 +86,25 @@ impl Vaults {
         Ok(check_view(&found))
     }
 
-    /// Plans a repair, or carries it out in the writer's turn.
+    /// Plans a repair, or carries it out in the writer's turn. `reread` says whether the
+    /// folder may be asked for what is lost.
     pub(crate) async fn repair(
         &self,
         folder: &Folder,
+        reread: bool,
         (read_data, apply): (bool, bool),
         report: &Report,
     ) -> Result<RepairView, ApiError> {
+        let _look = self.lookers.one(&folder.id).await;
         let _turn = self.turn(&folder.id).await;
         let ward = self.ward(folder);
         let mut health = self.store.health(&folder.id).unwrap_or_default();
-        let now = clock::now();
         let labels = Labels::new(SnapshotKind::Manual);
-        let mut reread = SnapshotRequest::new(&folder.path, labels, now);
-        reread.progress = Some(convert::progress(report, "reading the folder again".into()));
+        let reread = reread.then(|| {
+            let mut reread = SnapshotRequest::new(&folder.path, labels, clock::now());
+            reread.progress = Some(convert::progress(report, "reading the folder again".into()));
+            reread
+        });
         let request = RepairRequest {
             check: CheckRequest {
                 read_data,
@@ -90,7 +112,7 @@ impl Vaults {
                 progress: Some(convert::progress(report, "check".into())),
                 ..CheckRequest::default()
             },
-            reread: Some(reread),
+            reread,
             elsewhere: vec![Arc::new(health.spare.clone())],
         };
         let load = move || VaultKey::load(&ward.key);
@@ -133,6 +155,7 @@ impl Vaults {
         if !ward.vault.join("data").is_dir() {
             return Ok(false);
         }
+        let _look = self.lookers.one(&folder.id).await;
         let before = self.store.health(&folder.id).unwrap_or_default();
         let now = clock::now();
         let (health, cancel) = (before.clone(), cancel.clone());

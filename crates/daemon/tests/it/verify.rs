@@ -53,7 +53,8 @@ async fn damage_turns_a_folder_red_within_an_interval_and_a_repair_heals_it() {
     let last = added.last_snapshot.expect("a snapshot");
     assert!(!last.verified, "nobody has looked yet");
     let looking = tokio::spawn(Arc::clone(&lab.daemon).verify_vaults());
-    let status = until(&lab, "verified", |s| s.last_snapshot.as_ref().is_some_and(|l| l.verified)).await;
+    let status =
+        until(&lab, "verified", |s| s.last_snapshot.as_ref().is_some_and(|l| l.verified)).await;
     let health = status.health.expect("health");
     assert_eq!(health.verified.expect("verified").id, last.id);
     assert!(health.last_check.is_some() && health.last_rehearsal.is_some());
@@ -85,7 +86,8 @@ async fn damage_turns_a_folder_red_within_an_interval_and_a_repair_heals_it() {
     assert_eq!(done.healed, [last.id.clone()]);
     assert!(done.check.is_good(), "{done:#?}");
     until(&lab, "good again", |s| {
-        s.protection == Protection::Protected && s.last_snapshot.as_ref().is_some_and(|l| l.verified)
+        s.protection == Protection::Protected
+            && s.last_snapshot.as_ref().is_some_and(|l| l.verified)
     })
     .await;
     let request = CheckRequest { folder: lab.project.clone(), read_data: true };

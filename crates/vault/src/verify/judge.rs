@@ -57,7 +57,8 @@ impl<'a> Packs<'a> {
                 Some(_) => odd.push(number),
                 None => {
                     let (why, lost) = ("it is gone".to_owned(), pack.blobs.clone());
-                    self.bad.insert(number, BadPack { number, why, lost, sound: Vec::new() });
+                    let sound = Vec::new();
+                    self.bad.insert(number, BadPack { number, why, gone: true, lost, sound });
                 }
             }
         }
@@ -147,7 +148,7 @@ impl<'a> Packs<'a> {
         let mut problems = Vec::new();
         for (cause, (number, bad)) in self.bad.iter().enumerate() {
             let Some(pack) = walk.inventory.packs.get(*number) else { continue };
-            let name = if bad.why == "it is gone" { "pack-missing" } else { "pack-damaged" };
+            let name = if bad.gone { "pack-missing" } else { "pack-damaged" };
             let blobs = pack.blobs.len();
             let what = match bad.lost.len() {
                 0 => format!("pack {}: {}", short(&pack.id), bad.why),

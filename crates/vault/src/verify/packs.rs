@@ -37,6 +37,8 @@ pub(crate) struct BadPack {
     /// Its place in the list that was read.
     pub(crate) number: usize,
     pub(crate) why: String,
+    /// It is not there at all.
+    pub(crate) gone: bool,
     /// Blobs that cannot be read back from it any more.
     pub(crate) lost: Vec<IndexBlob>,
     /// Blobs that can.
@@ -121,7 +123,8 @@ impl PackReader<'_> {
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
                 all.bytes += u64::from(pack.pack_size());
                 if let Some((why, lost, sound)) = outcome {
-                    all.bad.push(BadPack { number, why, lost, sound });
+                    let gone = !self.storage.path(FileType::Pack, &pack.id).exists();
+                    all.bad.push(BadPack { number, why, gone, lost, sound });
                 }
                 drop(all);
                 self.watch.step(Step::Read(pack.pack_size().into()));
@@ -149,6 +152,11 @@ impl PackReader<'_> {
     ) -> Option<(String, Vec<IndexBlob>, Vec<IndexBlob>)> {
         let path = self.storage.path(FileType::Pack, &pack.id);
         let opened = File::open(path).and_then(|file| {
+            if depth == Depth::Hash {
+                // From the disk, not from the kernel's memory; where that is refused it is
+                // read all the same.
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+            }
             let found = hash_of(&file, &mut buffers.piece);
             found.map(|found| (file, found))
         });

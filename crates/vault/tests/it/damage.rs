@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ringfence_vault::{
-    CheckReport, CheckRequest, Problem, Severity, SnapshotId, SnapshotKind, SnapshotOutcome,
+    CheckReport, CheckRequest, Problem, Severity, SnapshotId, SnapshotKind, SnapshotOutcome, Vault,
     VaultError, VaultKey, check,
 };
 
@@ -15,7 +15,7 @@ use crate::lab::{Lab, assert_same};
 use crate::stock_restic::restic;
 
 pub(crate) fn noise(seed: u32, length: u32) -> Vec<u8> {
-    let mut word = seed | 1;
+    let mut word = seed * 2 + 1;
     let step = |_| {
         word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (word >> 24) as u8
@@ -237,6 +237,13 @@ fn a_damaged_index_loses_nothing_and_everything_restores() {
     assert_eq!((problem.name, problem.snapshots.len()), ("index-damaged", 0));
     assert!(index.ends_with(problem.file.as_deref().unwrap()));
     story.assert_restores(&[0, 1, 2], "index");
+    // Also for somebody who has loaded nothing yet.
+    let fresh = Vault::open(story.lab.vault.dir(), &story.lab.key).unwrap();
+    for (number, (_, reference)) in story.states.iter().enumerate() {
+        let mut content = Vec::new();
+        fresh.read_file(story.id(number), b"d/e/deep", &mut content).unwrap();
+        assert_eq!(content, fs::read(reference.join("d/e/deep")).unwrap());
+    }
     // Nor does it keep a new snapshot from being made.
     story.lab.write("new", "later");
     let made = story.lab.snapshot(SnapshotKind::Manual);
@@ -299,7 +306,7 @@ fn a_wrong_key_is_said_clearly_and_overwrites_nothing() {
     let report = check(dir, &wrong, &CheckRequest::default()).unwrap();
     assert_eq!(only(&report).name, "key-wrong");
     assert_eq!(touched(only(&report)).len(), 3, "every snapshot is named");
-    let error = ringfence_vault::Vault::open(dir, &wrong).unwrap_err();
+    let error = Vault::open(dir, &wrong).unwrap_err();
     assert!(matches!(error, VaultError::WrongKey { .. }), "{error}");
     // Another vault's remembered master key is no key either.
     let other = Lab::new();
