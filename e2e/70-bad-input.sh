@@ -31,6 +31,23 @@ refused 254 "UTF-8" "$bad/"$'not\xe9text'
 ln -s / "$bad/link-to-root"
 refused 254 "/" "$bad/link-to-root"
 
+step "a folder that may not be read"
+if [ "$(id -u)" = 0 ]; then
+    closed="$WORK/closed"
+    mkdir -m 0700 "$closed"
+    other="$WORK/other-user"
+    mkdir -m 0700 "$other"
+    chown 12345:12345 "$other"
+    as_other() { setpriv --reuid 12345 --regid 12345 --clear-groups env HOME="$other" RINGFENCE_HOME="$other/h" "$RINGFENCE_BIN/ringfence" "$@"; }
+    chmod 0711 "$closed"
+    mkdir -m 0700 "$closed/private"
+    expect 251 as_other run --yes --folder "$closed/private" -- true
+    grep -qiE 'permi|read' "$OUT" "$ERR" || die "the reason is not told: $(cat "$ERR")"
+    as_other daemon stop
+else
+    not_checked "a folder of somebody else (needs root to be somebody else)"
+fi
+
 step "usage and configuration"
 expect 252 ringfence run --no-such-flag
 expect 252 ringfence run claude --profile codex --folder "$bad" --yes

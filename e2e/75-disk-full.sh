@@ -25,7 +25,7 @@ grep -qi -e "space" -e "full" "$OUT" "$ERR" || die "the reason is not told: $(ca
 expect 255 ringfence run --yes --folder "$folder" -- sh -c 'echo > agent-was-here'
 identical "$before" "$folder"
 protection=$(ringfence status --json | jq -r --arg folder "$folder" '[.folders[] | select(.path == $folder) | .protection][0]')
-[ "$protection" != protected ] || die "the status says '$protection'"
+equal "protection" "$protection" failing
 
 step "with room it works, and nothing is left over from before"
 mount -o remount,size=200m "$small"

@@ -25,3 +25,25 @@ step "an image from a file that is none leaves nothing that looks like an image"
 echo "no disk" >"$WORK/no-disk"
 expect_failure ringfence image build --from "$WORK/no-disk"
 equal "images" "$(ringfence image list --json | jq '.images | length')" 0
+
+step "without a network: said plainly, with the way out, and nothing is left that looks like an image"
+expect 0 ringfence daemon stop
+offline() { RINGFENCE_DEBIAN_MIRROR=http://127.0.0.1:9/debian ringfence "$@"; }
+expect 5 offline image build
+says "127.0.0.1:9"
+says "ringfence image build --from FILE"
+equal "images" "$(ringfence image list --json | jq '.images | length')" 0
+expect 0 ringfence daemon stop
+
+step "killed in the middle of making an image: what was begun is no image, and nobody works on at it"
+half_made() { [ -n "$(find "$RINGFENCE_HOME/cache/images" -mindepth 1 -maxdepth 1 -name '.new-*' 2>/dev/null)" ]; }
+builders() { pgrep -f "mmdebstrap.*$RINGFENCE_HOME" || true; }
+nobody_builds() { [ -z "$(builders)" ]; }
+"$RINGFENCE_BIN/ringfence" image build >"$OUT" 2>"$ERR" &
+client=$!
+wait_for 60 "an image is begun" half_made
+kill -9 "$(daemon_pid)"
+wait "$client" && die "the loss of the daemon was reported as success"
+client=
+equal "images" "$(ringfence image list --json | jq '.images | length')" 0
+wait_for 60 "nobody builds on" nobody_builds

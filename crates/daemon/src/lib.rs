@@ -77,6 +77,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     let daemon = Daemon::new(layout);
     // Nobody is told anything before it is known what an earlier daemon left running.
     Arc::clone(&daemon).recover().await;
+    tokio::spawn(Arc::clone(&daemon).protect_folders());
     tokio::spawn(Arc::clone(&daemon).keep_house());
     tokio::spawn(Arc::clone(&daemon).verify_vaults());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());

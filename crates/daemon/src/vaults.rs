@@ -15,10 +15,13 @@ use ringfence_model::history::{Change, SnapshotKind, SnapshotView};
 use ringfence_model::layout::Layout;
 use ringfence_model::name::FolderId;
 use ringfence_model::session::Session;
-use ringfence_vault::{EntryPath, Labels, Snapshot, SnapshotRequest, Vault, VaultError, VaultKey};
+use ringfence_vault::{
+    Cancel, ChangeSet, EntryPath, Labels, Snapshot, SnapshotMode, SnapshotRequest, Vault,
+    VaultError, VaultKey,
+};
 
-use crate::host::{clock, files};
-use crate::store::{ProtectionRecord, Store};
+use crate::host::{files, thread};
+use crate::store::Store;
 use crate::supervisor::report::Report;
 
 mod convert;
@@ -29,6 +32,48 @@ pub(crate) use restore::Restoring;
 
 /// Most unreadable files that one note names.
 const NAMED: usize = 5;
+
+/// What is known to have changed in a folder since a snapshot was begun.
+pub(crate) struct Changes {
+    /// Full id of that snapshot.
+    pub(crate) since: String,
+    /// Entries that changed themselves.
+    pub(crate) entries: Vec<Vec<u8>>,
+    /// Directories that have to be looked at with all that is below.
+    pub(crate) whole: Vec<Vec<u8>>,
+}
+
+/// How a snapshot is taken.
+pub(crate) struct How {
+    /// What has to be looked at; `None`: everything.
+    pub(crate) changes: Option<Changes>,
+    /// Stops it.
+    pub(crate) cancel: Cancel,
+    /// Nobody waits for it: everything else goes first.
+    pub(crate) background: bool,
+    /// When it was begun.
+    pub(crate) at: jiff::Timestamp,
+}
+
+impl Changes {
+    /// In the vault's words; `None` where the snapshot's id is no id.
+    fn set(self) -> Option<ChangeSet> {
+        let mut set = ChangeSet::new(self.since.parse().ok()?);
+        self.entries.into_iter().for_each(|path| set.entry(path));
+        self.whole.into_iter().for_each(|path| set.whole(path));
+        Some(set)
+    }
+}
+
+/// What came of a snapshot.
+pub(crate) struct Taken {
+    /// The snapshot that holds the folder: a new one, or the newest if nothing changed.
+    pub(crate) view: SnapshotView,
+    /// Everything was looked at, whatever was known to have changed.
+    pub(crate) walked: bool,
+    /// What it does not hold as it is in the folder.
+    pub(crate) not_covered: NotCovered,
+}
 
 /// All vaults.
 pub(crate) struct Vaults {
@@ -91,71 +136,28 @@ impl Vaults {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    /// Takes a snapshot; its full id. The outcome is on disk before this returns, and
-    /// so is the record of how well the folder is protected.
+    /// Takes a snapshot. Its outcome is on disk before this returns. The caller holds the
+    /// folder's turn.
     pub(crate) async fn snapshot(
         &self,
         folder: &Folder,
-        kind: SnapshotKind,
-        session: Option<&Session>,
+        (kind, session): (SnapshotKind, Option<&Session>),
+        how: How,
         report: &Report,
-    ) -> Result<String, ApiError> {
-        self.snapshot_view(folder, kind, session, report).await.map(|view| view.id)
-    }
-
-    /// As [`Self::snapshot`], with all that is known about it.
-    pub(crate) async fn snapshot_view(
-        &self,
-        folder: &Folder,
-        kind: SnapshotKind,
-        session: Option<&Session>,
-        report: &Report,
-    ) -> Result<SnapshotView, ApiError> {
-        let _turn = self.turn(&folder.id).await;
-        self.snapshot_in_turn(folder, kind, session, report).await
-    }
-
-    /// As [`Self::snapshot_view`], for a caller that holds the turn already.
-    pub(crate) async fn snapshot_in_turn(
-        &self,
-        folder: &Folder,
-        kind: SnapshotKind,
-        session: Option<&Session>,
-        report: &Report,
-    ) -> Result<SnapshotView, ApiError> {
-        let outcome = self.take(folder, kind, session, report).await;
-        let before = self.store.protection(&folder.id).unwrap_or_default();
-        let record = match &outcome {
-            Ok((view, not_covered)) => ProtectionRecord {
-                snapshot: Some(view.id.clone()),
-                until: Some(clock::now()),
-                error: None,
-                not_covered: not_covered.clone(),
-            },
-            Err(error) => ProtectionRecord { error: Some(error.message.clone()), ..before },
-        };
-        if let Err(error) = self.store.set_protection(&folder.id, &record) {
-            tracing::error!(folder = %folder.id, %error, "protection could not be written down");
-        }
-        outcome.map(|(view, _)| view)
-    }
-
-    async fn take(
-        &self,
-        folder: &Folder,
-        kind: SnapshotKind,
-        session: Option<&Session>,
-        report: &Report,
-    ) -> Result<(SnapshotView, NotCovered), ApiError> {
+    ) -> Result<Taken, ApiError> {
         let vault = self.vault(folder).await?;
         let labels = Labels {
             kind: convert::to_vault(kind),
             session: session.map(|session| session.id.to_string()),
             profile: session.map(|session| session.profile.to_string()),
         };
-        let mut request = SnapshotRequest::new(&folder.path, labels, clock::now());
+        let mut request = SnapshotRequest::new(&folder.path, labels, how.at);
         request.progress = Some(convert::progress(report, format!("{} snapshot", kind.word())));
-        let outcome = blocking(move || vault.snapshot(&request)).await.map_err(|error| {
+        request.cancel = how.cancel;
+        request.changes = how.changes.and_then(Changes::set);
+        let work = move || vault.snapshot(&request);
+        let outcome = if how.background { background(work).await } else { blocking(work).await };
+        let outcome = outcome.map_err(|error| {
             let mut error = vault_error(&error);
             error.message =
                 format!("{} could not be backed up: {}", folder.path.display(), error.message);
@@ -189,7 +191,9 @@ impl Vaults {
                 "{count} files changed while they were read; the next snapshot reads them again"
             ));
         }
-        Ok((convert::snapshot(&outcome.snapshot), convert::not_covered(&outcome)))
+        let walked = outcome.mode != SnapshotMode::Changes;
+        let not_covered = convert::not_covered(&outcome);
+        Ok(Taken { view: convert::snapshot(&outcome.snapshot), walked, not_covered })
     }
 
     /// All snapshots, newest first, and sentences about those that are damaged.
@@ -354,6 +358,19 @@ async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome,
         // A panic in the library is an error of this one act.
         Err(error) => Err(VaultError::Engine { doing: "working", detail: error.to_string() }),
+    }
+}
+
+/// As [`blocking`], on a thread that everything else goes before.
+async fn background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, VaultError> {
+    match thread::background("snapshot", work).await {
+        Some(outcome) => outcome,
+        None => Err(VaultError::Engine {
+            doing: "working",
+            detail: "its thread did not start or did not end well".into(),
+        }),
     }
 }
 

@@ -286,7 +286,8 @@ pub struct UndoRequest {
     pub dry_run: bool,
 }
 
-/// `POST /v1/backup/now` → stream of `Item<SnapshotView>`
+/// `POST /v1/backup/now` → stream of `Item<SnapshotView>`; `POST /v1/backup/accept` →
+/// `FolderStatus`: it is right that most files of the folder are gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupNowRequest {
     /// A directory in the folder.

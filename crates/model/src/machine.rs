@@ -43,6 +43,11 @@ pub enum MachineState {
     Starting,
     /// The guest answers over SSH.
     Running,
+    /// QEMU lets it stand still, because its disk cannot grow on the host; it goes on by itself when it can.
+    Held {
+        /// What is missing.
+        reason: String,
+    },
     /// Asked to power off.
     Stopping,
     /// No process; disk and memory are kept.
@@ -62,6 +67,7 @@ impl MachineState {
             Self::Stopped => "stopped",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Held { .. } => "held",
             Self::Stopping => "stopping",
             Self::Suspended => "suspended",
             Self::Failed { .. } => "failed",
@@ -77,8 +83,12 @@ impl MachineState {
             Self::Starting => {
                 matches!(next, Self::Running | Self::Failed { .. } | Self::Stopping)
             }
-            Self::Running => {
-                matches!(next, Self::Stopping | Self::Suspended | Self::Failed { .. })
+            Self::Running => matches!(
+                next,
+                Self::Held { .. } | Self::Stopping | Self::Suspended | Self::Failed { .. }
+            ),
+            Self::Held { .. } => {
+                matches!(next, Self::Running | Self::Stopping | Self::Failed { .. })
             }
             Self::Stopping => matches!(next, Self::Stopped | Self::Failed { .. }),
         }

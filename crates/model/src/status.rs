@@ -138,6 +138,71 @@ pub struct FolderStatus {
     pub profiles: Option<Vec<String>>,
     /// Read-only or writable.
     pub access: Access,
+    /// How its changes are noticed and stored; absent where the daemon does not protect it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchStatus>,
+}
+
+/// How changes of a folder are noticed and stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchStatus {
+    /// How they are noticed.
+    #[serde(flatten)]
+    pub mode: WatchMode,
+    /// Everything that was in the folder up to this moment is in the vault.
+    pub protected_until: Option<jiff::Timestamp>,
+    /// Changed paths that wait to be stored; absent: that is not known.
+    pub pending: Option<u64>,
+    /// A snapshot is being taken.
+    pub busy: bool,
+    /// When the next one is due.
+    pub next: Option<jiff::Timestamp>,
+    /// When the whole folder was last looked at, since the daemon started.
+    pub walked: Option<jiff::Timestamp>,
+    /// Changes that only a safety walk found, since the daemon started.
+    pub missed: u64,
+    /// Most of its files are gone, and nobody said that this is right.
+    pub shrunken: Option<ShrunkenStatus>,
+}
+
+/// How changes of a folder are noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum WatchMode {
+    /// Its directories are being watched one after another.
+    Starting,
+    /// Every directory is watched.
+    Watching,
+    /// Some directories are looked at every few minutes instead.
+    Partly {
+        /// Their paths, printable.
+        left: Vec<String>,
+        /// Why.
+        why: String,
+    },
+    /// The whole folder is looked at every few minutes instead.
+    Polling {
+        /// Why.
+        why: String,
+    },
+    /// The folder is not where it was registered.
+    Lost {
+        /// What is there instead.
+        why: String,
+    },
+}
+
+/// A folder that suddenly lost most of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShrunkenStatus {
+    /// The last full snapshot; it is kept.
+    pub snapshot: String,
+    /// When that was taken.
+    pub time: jiff::Timestamp,
+    /// Files in it.
+    pub files: u64,
+    /// Files that are left.
+    pub left: u64,
 }
 
 /// The newest snapshot of a folder.

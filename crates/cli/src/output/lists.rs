@@ -166,7 +166,7 @@ pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String
         .map(|folder| {
             vec![
                 text(style.path(&folder.path)),
-                super::status::protection(folder),
+                super::status::protection(folder, now, style),
                 maybe(folder.last_snapshot.as_ref().map(|last| words::ago(last.time, now))),
                 super::status::verified(folder, now),
                 text(style.path(&folder.vault)),

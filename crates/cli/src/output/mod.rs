@@ -46,6 +46,7 @@ impl Output {
             colour: terminal && !surroundings.no_colour,
             columns: columns.filter(|_| terminal),
             home: surroundings.home.clone(),
+            zone: Some(surroundings.now.time_zone().clone()),
         };
         let columns = |size: Option<ringfence_model::api::TerminalSize>| size.map(|s| s.columns);
         Self {

@@ -6,7 +6,7 @@ use ringfence_model::machine::MachineState;
 use ringfence_model::session::{Exit, Session, SessionState};
 use ringfence_model::status::{
     EngineStatus, FolderStatus, ForwardStatus, MachineStatus, Problem, Protection, Severity,
-    ShareMode, Status,
+    ShareMode, Status, WatchMode, WatchStatus,
 };
 
 use super::style::{Paint, Style};
@@ -93,7 +93,7 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
             };
             vec![
                 text(style.path(&folder.path)),
-                protection(folder),
+                protection(folder, now, style),
                 last_snapshot(folder, now),
                 verified(folder, now),
                 text(folder.access.to_string()),
@@ -107,9 +107,12 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
 
 /// How well a folder is protected, in words and colour.
 #[must_use]
-pub fn protection(folder: &FolderStatus) -> Entry {
+pub fn protection(folder: &FolderStatus, now: Timestamp, style: &Style) -> Entry {
     match folder.protection {
-        Protection::Protected => painted(Paint::Good, "protected"),
+        Protection::Protected => match &folder.watch {
+            Some(watch) => protected(watch, now, style),
+            None => painted(Paint::Good, "protected"),
+        },
         Protection::NotYet => painted(Paint::Bad, "no snapshot yet"),
         Protection::Off => painted(Paint::Bad, "OFF: not protected"),
         Protection::Failing => painted(
@@ -118,6 +121,37 @@ pub fn protection(folder: &FolderStatus) -> Entry {
         ),
         Protection::Damaged => painted(Paint::Bad, "DAMAGED"),
     }
+}
+
+/// Until when, and what is known to wait.
+fn protected(watch: &WatchStatus, now: Timestamp, style: &Style) -> Entry {
+    let mut said = match watch.protected_until {
+        Some(until) => format!("protected until {}", words::clock(until, now, style)),
+        None => "protected".to_owned(),
+    };
+    let mut paint = Paint::Good;
+    match &watch.mode {
+        WatchMode::Watching | WatchMode::Lost { .. } => {}
+        WatchMode::Starting => said.push_str(", starting to watch"),
+        WatchMode::Partly { .. } | WatchMode::Polling { .. } => {
+            paint = Paint::Weak;
+            said.push_str(", polled");
+        }
+    }
+    match watch.pending {
+        _ if watch.busy => said.push_str(", being stored"),
+        Some(0) => {}
+        Some(pending) => {
+            said.push_str(&format!(", {} to store", words::count(pending, "change")));
+        }
+        None if watch.mode == WatchMode::Watching => said.push_str(", catching up"),
+        None => {}
+    }
+    if watch.shrunken.is_some() {
+        paint = Paint::Bad;
+        said.push_str(", most files are gone");
+    }
+    painted(paint, said)
 }
 
 fn last_snapshot(folder: &FolderStatus, now: Timestamp) -> Entry {
@@ -175,7 +209,9 @@ fn machine_state(machine: &MachineStatus) -> Entry {
     };
     match &machine.state {
         MachineState::Running => painted(Paint::Good, word),
-        MachineState::Failed { reason } => painted(Paint::Bad, format!("{word}: {reason}")),
+        MachineState::Failed { reason } | MachineState::Held { reason } => {
+            painted(Paint::Bad, format!("{word}: {reason}"))
+        }
         MachineState::Starting | MachineState::Stopping => painted(Paint::Weak, waiting(word)),
         MachineState::Stopped | MachineState::Suspended => painted(Paint::Faint, word),
     }

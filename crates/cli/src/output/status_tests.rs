@@ -26,6 +26,16 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         health: (protection != Protection::NotYet).then(|| health(protection)),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
+        watch: (protection == Protection::Protected).then(|| WatchStatus {
+            mode: WatchMode::Watching,
+            protected_until: Some("2026-11-23T13:59:00Z".parse().expect("time")),
+            pending: Some(2),
+            busy: false,
+            next: None,
+            walked: None,
+            missed: 0,
+            shrunken: None,
+        }),
     }
 }
 
@@ -162,4 +172,37 @@ fn an_empty_status_says_what_to_try() {
         ..sample()
     };
     insta::assert_snapshot!("status_empty", render(&status, now(), &Style::plain()));
+}
+
+#[test]
+fn how_well_a_folder_is_protected_is_said_in_words() {
+    let style = Style::plain();
+    let shop = folder("shop", Protection::Protected);
+    let known = shop.watch.clone().expect("known");
+    let why = || "the limit of watches is reached".to_owned();
+    let left = vec!["node_modules".to_owned()];
+    let cases = [
+        (known.clone(), "protected until 13:59, 2 changes to store"),
+        (WatchStatus { pending: Some(0), ..known.clone() }, "protected until 13:59"),
+        (WatchStatus { busy: true, ..known.clone() }, "protected until 13:59, being stored"),
+        (WatchStatus { pending: None, ..known.clone() }, "protected until 13:59, catching up"),
+        (
+            WatchStatus {
+                mode: WatchMode::Partly { left, why: why() },
+                pending: Some(0),
+                ..known.clone()
+            },
+            "protected until 13:59, polled",
+        ),
+        (
+            WatchStatus { mode: WatchMode::Polling { why: why() }, pending: None, ..known },
+            "protected until 13:59, polled",
+        ),
+    ];
+    for (watch, expected) in cases {
+        let folder = FolderStatus { watch: Some(watch), ..shop.clone() };
+        let table = folders(&[folder], now(), &style).expect("a table");
+        let row = table.lines().nth(1).expect("a row");
+        assert!(row.contains(&format!("  {expected}  ")), "{row}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
 use ringfence_model::bytes::visible;
 
 /// How to render.
@@ -13,6 +14,8 @@ pub struct Style {
     pub columns: Option<u16>,
     /// Shown as `~`.
     pub home: Option<PathBuf>,
+    /// The person's time zone; `None`: UTC.
+    pub zone: Option<TimeZone>,
 }
 
 /// What a colour means.

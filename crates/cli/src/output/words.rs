@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use ringfence_model::size::Size;
 
+use super::style::Style;
+
 /// `1,204`
 #[must_use]
 pub fn number(number: u64) -> String {
@@ -49,6 +51,16 @@ pub fn ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second().saturating_sub(time.as_second())))
 }
 
+/// `14:05`, or with the date where that is another one than today's.
+#[must_use]
+pub fn clock(time: Timestamp, now: Timestamp, style: &Style) -> String {
+    let local =
+        |time: Timestamp| time.to_zoned(style.zone.clone().unwrap_or(jiff::tz::TimeZone::UTC));
+    let (time, now) = (local(time), local(now));
+    let form = if time.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    time.strftime(form).to_string()
+}
+
 /// `1.5GiB`
 #[must_use]
 pub fn size(bytes: u64) -> String {
@@ -78,5 +90,12 @@ mod tests {
             ["0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "1 h 5 min", "1 d", "2 d 4 h"]
         );
         assert_eq!(short("0123456789abcdef"), "01234567");
+        let zone = jiff::tz::TimeZone::get("Europe/Berlin").expect("a zone");
+        let style = Style { zone: Some(zone), ..Style::plain() };
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let now = at("2026-11-23T00:30:00Z");
+        assert_eq!(clock(at("2026-11-22T23:05:00Z"), now, &style), "00:05");
+        assert_eq!(clock(at("2026-11-22T22:05:00Z"), now, &style), "2026-11-22 23:05");
+        assert_eq!(clock(at("2026-11-22T22:05:00Z"), now, &Style::plain()), "2026-11-22 22:05");
     }
 }

@@ -1,7 +1,7 @@
 //! Facts of the host: who we are, how large it is, which environment was given.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ringfence_model::layout::Environment;
 use ringfence_model::size::Size;
@@ -34,6 +34,13 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether a service manager started this very process, and so starts it again.
+#[must_use]
+pub fn is_supervised() -> bool {
+    // systemd names the process that it started; those that one starts inherit the name.
+    variable("SYSTEMD_EXEC_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
+}
+
 /// Number of processors that the daemon may use.
 #[must_use]
 pub fn processors() -> u32 {
@@ -48,6 +55,15 @@ pub fn processors() -> u32 {
 pub fn memory() -> Size {
     let facts = rustix::system::sysinfo();
     Size::bytes(facts.totalram.saturating_mul(u64::from(facts.mem_unit)))
+}
+
+/// Bytes that may still be written to the file system of a path.
+///
+/// # Errors
+/// When the file system does not say.
+pub fn free_space(path: &Path) -> std::io::Result<u64> {
+    let facts = rustix::fs::statvfs(path)?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
 /// The directory of the daemon's own binary, resolved.

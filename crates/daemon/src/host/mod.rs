@@ -9,5 +9,5 @@ pub mod command;
 pub mod control;
 pub mod facts;
 pub mod files;
-pub(crate) mod idle;
 pub mod process;
+pub mod thread;

@@ -38,6 +38,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/restore", post(restore))
         .route("/v1/undo", post(undo))
         .route("/v1/backup/now", post(backup_now))
+        .route("/v1/backup/accept", post(accept))
         .route("/v1/backup/check", post(check))
         .route("/v1/backup/repair", post(repair))
         .route("/v1/backup/key", get(key))
@@ -72,6 +73,10 @@ async fn undo(State(daemon): App, Json(request): Json<UndoRequest>) -> Response 
 
 async fn backup_now(State(daemon): App, Json(request): Json<BackupNowRequest>) -> Response {
     stream_of(move |report| async move { daemon.backup_now(&request.folder, &report).await })
+}
+
+async fn accept(State(daemon): App, Json(request): Json<BackupNowRequest>) -> Answer<FolderStatus> {
+    Ok(Json(daemon.backup_accept(&request.folder).await?))
 }
 
 async fn check(State(daemon): App, Json(request): Json<CheckRequest>) -> Response {

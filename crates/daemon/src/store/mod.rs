@@ -93,6 +93,38 @@ pub struct ProtectionRecord {
     /// What that snapshot does not hold as it is in the folder.
     #[serde(default)]
     pub not_covered: NotCovered,
+    /// The fullest snapshot of late, with which the next ones are compared.
+    #[serde(default)]
+    pub fullest: Option<Fullest>,
+    /// Most files are gone, and nobody said that this is right. Its snapshot is kept.
+    #[serde(default)]
+    pub shrunken: Option<Shrunken>,
+}
+
+/// A snapshot that held many files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fullest {
+    /// Its id.
+    pub snapshot: String,
+    /// How many.
+    pub files: u64,
+    /// When it was taken.
+    pub at: jiff::Timestamp,
+}
+
+/// A folder that suddenly lost most of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrunken {
+    /// The last full snapshot.
+    pub snapshot: String,
+    /// Files in it.
+    pub files: u64,
+    /// When it was taken.
+    pub at: jiff::Timestamp,
+    /// Files that are left.
+    pub left: u64,
+    /// When that was noticed.
+    pub noticed: jiff::Timestamp,
 }
 
 /// Reads and writes the state files below a [`Layout`].
@@ -258,6 +290,20 @@ impl Store {
     /// When the file cannot be read.
     pub fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         Self::read(&self.session_file(id))
+    }
+
+    /// Removes all that is kept of a session.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_session(&self, id: &SessionId) -> Result<(), StoreError> {
+        let path = self.layout.session(id);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes a session's record.

@@ -14,9 +14,11 @@ use ringfence_model::history::{
 use ringfence_model::session::SessionState;
 use ringfence_model::status::FolderStatus;
 
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::config_file::FolderEdit;
+use crate::store::ProtectionRecord;
 use crate::vaults;
 
 /// Larger files are not compared as text.
@@ -36,8 +38,9 @@ impl Daemon {
     ) -> Result<FolderStatus, ApiError> {
         let folder = self.register(directory)?;
         if folders::rules_of(&folder.path, &*self.config.current()?).backup {
-            self.vaults.snapshot(&folder, SnapshotKind::Manual, None, report).await?;
+            self.snapshot(&folder, Want::whole(SnapshotKind::Manual), report).await?;
         }
+        self.protect.tell();
         self.folder_status(&folder)
     }
 
@@ -80,12 +83,13 @@ impl Daemon {
         self.config.edit_folder(&folder.path, &FolderEdit::Backup(request.enabled))?;
         tracing::warn!(folder = %folder.path.display(), enabled = request.enabled, "backup set by a person");
         if request.enabled {
-            self.vaults.snapshot(&folder, SnapshotKind::Manual, None, &Report::nobody()).await?;
+            self.snapshot(&folder, Want::whole(SnapshotKind::Manual), &Report::nobody()).await?;
         }
+        self.protect.tell();
         self.folder_status(&folder)
     }
 
-    /// Takes a snapshot now.
+    /// Takes a snapshot now, for which everything is looked at.
     ///
     /// # Errors
     /// When the folder is unknown or the snapshot fails.
@@ -95,8 +99,23 @@ impl Daemon {
         report: &Report,
     ) -> Result<SnapshotView, ApiError> {
         let folder = self.registered(directory)?;
-        self.same_directory(&folder)?;
-        self.vaults.snapshot_view(&folder, SnapshotKind::Manual, None, report).await
+        self.snapshot(&folder, Want::whole(SnapshotKind::Manual), report).await
+    }
+
+    /// Accepts that most files of a folder are gone: a person looked, and it is right.
+    ///
+    /// # Errors
+    /// When the folder is unknown or its record cannot be written.
+    pub async fn backup_accept(&self, directory: &Path) -> Result<FolderStatus, ApiError> {
+        let folder = self.registered(directory)?;
+        // The record is written by whoever takes a snapshot, so this takes its turn.
+        let turn = self.vaults.turn(&folder.id).await;
+        let record = self.store.protection(&folder.id).map_err(failed)?;
+        let accepted = ProtectionRecord { fullest: None, shrunken: None, ..record };
+        self.store.set_protection(&folder.id, &accepted).map_err(failed)?;
+        drop(turn);
+        tracing::warn!(folder = %folder.path.display(), "fewer files accepted by a person");
+        self.folder_status(&folder)
     }
 
     /// The password of a folder's vault. A secret.

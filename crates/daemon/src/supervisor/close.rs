@@ -1,8 +1,8 @@
 //! The way out of a session: its processes are gone, the guest's cache is flushed, the share
 //! turns read-only, the closing snapshot is taken, the share answers nothing.
 //!
-//! Every session has one watcher. It takes the snapshots while the session works and closes
-//! it at the end; a restarted daemon starts the watchers again.
+//! Every session has one follower, which closes it at the end; a restarted daemon starts
+//! the followers again. The snapshots while it works are `protect`'s business.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,20 +15,18 @@ use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::session::{Exit, Session, SessionState};
 use ringfence_model::status::ShareMode;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders, host_runs};
 use crate::host::clock;
 use crate::host::process::ProcessId;
 use crate::session::record;
 
-/// Pause between two looks at a folder in which a session works.
-const PERIOD: Duration = Duration::from_secs(30);
+/// Pause before a close that could not be written down is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// Pause between two looks for the end of a session's command.
 const LOOK: Duration = Duration::from_millis(50);
-/// Pause before a failed snapshot is tried again while the share is held.
-const RETRY: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Watches a session until it is closed. One watcher a session, however often called.
@@ -42,12 +40,20 @@ impl Daemon {
         drop(watched);
         let (daemon, id) = (Arc::clone(self), id.clone());
         tokio::spawn(async move {
-            let closed = daemon.follow(&id).await;
-            if let Err(error) = &closed {
-                tracing::error!(%id, %error, "a session could not be closed properly");
+            loop {
+                let closed = daemon.follow(&id).await;
+                if let Err(error) = &closed {
+                    tracing::error!(%id, %error, "a session could not be closed properly");
+                }
+                // Nobody may have waited.
+                let _ = sender.send(Some(closed));
+                if daemon.is_over(&id) {
+                    break;
+                }
+                // Its end could not be written down, on a full disk for instance: whoever waited was
+                // told so, and it is tried until it stands there.
+                tokio::time::sleep(RETRY).await;
             }
-            // Nobody may have waited.
-            let _ = sender.send(Some(closed));
         });
     }
 
@@ -78,6 +84,13 @@ impl Daemon {
             )
             .hint(format!("ringfence session show {id}"))),
         }
+    }
+
+    /// Whether nothing is left to be done for a session. One that cannot be read may have an end to come.
+    fn is_over(&self, id: &SessionId) -> bool {
+        self.store
+            .session(id)
+            .is_ok_and(|session| session.is_none_or(|session| session.state.is_final()))
     }
 
     /// Ends a session's processes. Closing follows by itself.
@@ -127,19 +140,11 @@ impl Daemon {
         let session = self.session(id)?;
         let folder = self.folder_by_id(session.folder.as_ref())?;
         if let Some(process) = self.process_of(id) {
-            let gone = self.command_over(id, process);
-            tokio::pin!(gone);
             // Only a session that may write has anything to protect while it works.
             let writable = folder.as_ref().filter(|folder| self.access(folder) == Access::Rw);
-            match writable.filter(|_| session.opening_snapshot.is_some()) {
-                Some(folder) => {
-                    tokio::select! {
-                        () = &mut gone => {}
-                        () = self.protect(&session, folder) => {}
-                    }
-                }
-                None => gone.await,
-            }
+            let protected = writable.filter(|_| session.opening_snapshot.is_some());
+            let _at_work = protected.map(|folder| self.protect.guard(folder).at_work());
+            self.command_over(id, process).await;
         }
         self.finish(session, folder).await
     }
@@ -162,36 +167,6 @@ impl Daemon {
         }
     }
 
-    /// Snapshots while a session works. A vault that fails holds the share's writes until
-    /// a snapshot succeeds again: nothing is written that nothing protects.
-    async fn protect(&self, session: &Session, folder: &Folder) {
-        let mut held = false;
-        let mut pause = PERIOD;
-        loop {
-            tokio::time::sleep(pause).await;
-            let begun = Instant::now();
-            let kind = SnapshotKind::Periodic;
-            let outcome =
-                self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await;
-            let mode = match (&outcome, held) {
-                (Err(_), false) => ShareMode::Held,
-                (Ok(_), true) => ShareMode::ReadWrite,
-                _ => {
-                    // A large folder is looked at more seldom: a tenth of one core at most.
-                    pause = if held { RETRY } else { PERIOD.max(begun.elapsed() * 10) };
-                    continue;
-                }
-            };
-            if let Err(error) = &outcome {
-                tracing::error!(session = %session.id, %error, "no snapshot: the share's writes wait");
-            }
-            if self.machines.set_share(&session.machine, &folder.id, mode).await.is_ok() {
-                held = mode == ShareMode::Held;
-            }
-            pause = if held { RETRY } else { PERIOD };
-        }
-    }
-
     async fn finish(
         self: &Arc<Self>,
         mut session: Session,
@@ -201,7 +176,11 @@ impl Daemon {
         session.exit = Some(ended.as_ref().map_or(Exit::Lost, |ended| ended.exit));
         session.ended = Some(ended.map_or_else(clock::now, |ended| ended.ended));
         session.state = SessionState::Closing;
-        self.store.set_session(&session).map_err(failed)?;
+        {
+            // Whoever switches shares for a vault's sake leaves this one alone from here on.
+            let _switching = self.protect.switching.lock().await;
+            self.store.set_session(&session).map_err(failed)?;
+        }
         let closed = match &folder {
             Some(folder) => self.close_folder(&mut session, folder).await,
             None => Ok(()),
@@ -225,8 +204,10 @@ impl Daemon {
             self.machines.set_share(&machine, &folder.id, ShareMode::ReadOnly).await?;
         }
         let snapshot = if session.opening_snapshot.is_some() {
-            let kind = SnapshotKind::Closing;
-            self.vaults.snapshot(folder, kind, Some(session), &Report::nobody()).await.map(Some)
+            // What a share that crashed did last is not taken on trust.
+            let whole = self.is_broken(&session.id);
+            let want = Want { whole, ..Want::new(SnapshotKind::Closing, Some(session)) };
+            self.snapshot(folder, want, &Report::nobody()).await.map(|view| Some(view.id))
         } else {
             Ok(None)
         };
@@ -237,6 +218,10 @@ impl Daemon {
         }
         session.closing_snapshot = snapshot?;
         Ok(())
+    }
+
+    fn is_broken(&self, id: &SessionId) -> bool {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
     }
 
     /// The session's own process, while it lives.

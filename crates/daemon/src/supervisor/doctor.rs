@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ringfence_model::api::{Finding, Verdict};
 use ringfence_model::size::Size;
+use ringfence_model::status::WatchMode;
 
-use super::Daemon;
+use super::{Daemon, protect};
 use crate::engine::qemu::accel::Accelerator;
 use crate::host::facts;
 
@@ -25,6 +26,8 @@ impl Daemon {
         findings.push(check_user_namespaces());
         findings.push(check_landlock());
         findings.extend(PROGRAMS.iter().map(|(program, package)| check_program(program, package)));
+        findings.push(check_lifetime());
+        findings.push(self.check_watches());
         findings.extend(self.check_vaults());
         findings.extend(self.check_health().unwrap_or_default());
         findings
@@ -73,9 +76,8 @@ impl Daemon {
     }
 
     fn check_disk(&self) -> Finding {
-        match rustix::fs::statvfs(&self.layout.state) {
-            Ok(facts) => {
-                let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+        match facts::free_space(&self.layout.state) {
+            Ok(free) => {
                 let text = format!("{} free at {}", Size::bytes(free), self.layout.state.display());
                 if free >= ENOUGH_DISK {
                     good("disk", text)
@@ -89,6 +91,29 @@ impl Daemon {
                 finding("disk", Verdict::Skipped, format!("free space is unknown: {error}"), None)
             }
         }
+    }
+
+    /// Whether changes are heard of, in all folders.
+    fn check_watches(&self) -> Finding {
+        let name = "watching";
+        let folders = self.store.folders().map(|file| file.folders).unwrap_or_default();
+        let weak: Vec<String> = folders
+            .iter()
+            .filter_map(|folder| {
+                let status = self.folder_status(folder).ok()?;
+                let why = match status.watch?.mode {
+                    WatchMode::Starting | WatchMode::Watching => return None,
+                    WatchMode::Partly { why, .. }
+                    | WatchMode::Polling { why }
+                    | WatchMode::Lost { why } => why,
+                };
+                Some(format!("{}: {why}", folder.path.display()))
+            })
+            .collect();
+        if weak.is_empty() {
+            return good(name, "changes in folders are heard of as they happen".into());
+        }
+        finding(name, Verdict::Weak, weak.join("; "), Some(protect::MORE_WATCHES.into()))
     }
 
     fn check_vaults(&self) -> Vec<Finding> {
@@ -150,6 +175,22 @@ fn check_program(program: &str, package: &str) -> Finding {
             Some(format!("apt-get install {package}")),
         ),
     }
+}
+
+/// Whether protection outlives this daemon.
+fn check_lifetime() -> Finding {
+    let name = "lifetime";
+    if facts::is_supervised() {
+        return good(name, "the daemon starts with the computer".into());
+    }
+    finding(
+        name,
+        Verdict::Weak,
+        "folders are protected while the daemon runs; after a restart of the computer only \
+         from the next ringfence command on"
+            .into(),
+        Some("ringfence status, once after each restart".into()),
+    )
 }
 
 fn check_memory() -> Finding {

@@ -13,6 +13,7 @@ use ringfence_model::name::FolderId;
 use rustix::fs::{Access, access};
 
 use super::Daemon;
+use super::protect::{lost_error, root_of};
 use crate::host::{clock, facts};
 
 /// Places in a home directory that no agent may see: keys, tokens, browser profiles.
@@ -210,6 +211,7 @@ impl Daemon {
         let mut file = self.store.folders().map_err(super::failed)?;
         file.folders.retain(|other| other.id != folder.id);
         self.store.set_folders(&file).map_err(super::failed)?;
+        self.protect.tell();
         Ok(folder)
     }
 
@@ -218,21 +220,7 @@ impl Daemon {
     /// # Errors
     /// When it is gone or another directory has its name.
     pub(super) fn same_directory(&self, folder: &Folder) -> Result<(), ApiError> {
-        let path = folder.path.display();
-        let facts = fs::symlink_metadata(&folder.path).map_err(|error| {
-            ApiError::new(ErrorKind::Failed, format!("{path} cannot be read: {error}"))
-                .hint(format!("its vault is kept; get it back: ringfence restore --at latest --to DIR --folder {path}"))
-        })?;
-        if !facts.is_dir() || (facts.dev(), facts.ino()) != (folder.device, folder.inode) {
-            return Err(ApiError::new(
-                ErrorKind::Refused,
-                format!(
-                    "{path} is not the directory that was registered: another one has its name now"
-                ),
-            )
-            .hint(format!("if that is right: ringfence folder add {path}")));
-        }
-        Ok(())
+        root_of(folder).check().map_err(|lost| lost_error(folder, &lost))
     }
 }
 

@@ -14,6 +14,7 @@ mod images;
 mod machine_acts;
 mod machines;
 mod profiles;
+mod protect;
 mod recover;
 pub mod report;
 mod restore;
@@ -38,6 +39,7 @@ use crate::image::store::Store as Images;
 use crate::store::Store;
 use crate::vaults::Vaults;
 use machines::Machines;
+use protect::Protect;
 
 /// How a session's close came out, once it did.
 type Closed = Option<Result<RunSummary, ApiError>>;
@@ -50,6 +52,7 @@ pub struct Daemon {
     pub config: ConfigFile,
     pub(crate) store: Store,
     vaults: Vaults,
+    protect: Protect,
     machines: Arc<Machines>,
     images: Images,
     /// Held while the file of registered folders is read, changed and written.
@@ -76,6 +79,7 @@ impl Daemon {
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
             vaults: Vaults::new(layout.clone(), store.clone()),
+            protect: Protect::new(),
             machines: Arc::new(Machines::new(layout.clone(), store.clone(), lost)),
             images,
             store,

@@ -11,6 +11,7 @@ use ringfence_model::history::{PlanView, SnapshotKind};
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed};
 use crate::vaults::Restoring;
@@ -163,17 +164,16 @@ impl Daemon {
         what: &Restoring,
         report: &Report,
     ) -> Result<PlanView, ApiError> {
+        let guard = self.protect.guard(folder);
         let _turn = self.vaults.turn(&folder.id).await;
-        let kind = SnapshotKind::BeforeRestore;
-        let before = self.vaults.snapshot_in_turn(folder, kind, None, report).await.map_err(
-            |mut error| {
-                error.message = format!(
-                    "the present state could not be saved, so nothing was put back: {}",
-                    error.message
-                );
-                error
-            },
-        )?;
+        let want = Want::whole(SnapshotKind::BeforeRestore);
+        let before = self.snapshot_in_turn(&guard, want, report).await.map_err(|mut error| {
+            error.message = format!(
+                "the present state could not be saved, so nothing was put back: {}",
+                error.message
+            );
+            error
+        })?;
         report.progress("putting back", None);
         let mut plan =
             self.vaults.apply(folder, what, &folder.path, Some(&before.id), report).await?;

@@ -20,6 +20,7 @@ use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 
 use super::machines::Ready;
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders, of_kind, profiles};
 use crate::gateways::NetworkRule;
@@ -257,11 +258,10 @@ impl Daemon {
         };
         let opening = async {
             match folder.as_ref().filter(|_| protected) {
-                Some(folder) => self
-                    .vaults
-                    .snapshot(folder, SnapshotKind::Opening, Some(&session), report)
-                    .await
-                    .map(Some),
+                Some(folder) => {
+                    let want = Want::new(SnapshotKind::Opening, Some(&session));
+                    self.snapshot(folder, want, report).await.map(|view| Some(view.id))
+                }
                 None => Ok(None),
             }
         };
@@ -360,7 +360,11 @@ impl Daemon {
         session.state = SessionState::Failed { reason: error.message.clone() };
         session.ended = Some(clock::now());
         if let Err(error) = self.store.set_session(&session) {
-            tracing::error!(%id, %error, "a failed session could not be written down");
+            // On a full disk, say. It never ran: forgotten it is in nobody's way.
+            tracing::error!(%id, %error, "a failed session could not be written down; it is forgotten");
+            if let Err(error) = self.store.forget_session(id) {
+                tracing::error!(%id, %error, "it could not be forgotten either");
+            }
         }
         if let Some(folder) = &session.folder
             && !self.in_use(&session.machine, folder, id)

@@ -10,8 +10,8 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders};
-use crate::host::clock;
+use super::{Daemon, failed, folders, protect};
+use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
 const RECENT: usize = 10;
@@ -62,6 +62,7 @@ impl Daemon {
     pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
         let rules = folders::rules_of(&folder.path, &self.config.last_good());
         let record = self.store.protection(&folder.id).map_err(failed)?;
+        let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
         let every = self.config.last_good().defaults.check.duration();
         let health = self.vaults.health(folder, every);
@@ -77,7 +78,8 @@ impl Daemon {
             }
             _ => None,
         };
-        let protection = match (&record.error, &last_snapshot) {
+        let error = self.why_lost(folder).or(record.error);
+        let protection = match (&error, &last_snapshot) {
             _ if !rules.backup => Protection::Off,
             (Some(_), _) => Protection::Failing,
             _ if !health.findings.is_empty() => Protection::Damaged,
@@ -90,10 +92,11 @@ impl Daemon {
             vault,
             protection,
             last_snapshot,
-            error: record.error,
+            error,
             health: Some(health),
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            watch,
         })
     }
 
@@ -139,15 +142,27 @@ impl Daemon {
                 }
             });
         }
+        if !folders.is_empty() && !facts::is_supervised() {
+            let message = "folders are protected only while this daemon runs, and it does not \
+                           start with the computer: the next ringfence command starts it";
+            let command = Some("ringfence doctor".into());
+            problems.push(problem(Severity::Warning, message.into(), command));
+        }
+        for folder in folders {
+            problems.extend(
+                folder.watch.iter().flat_map(|watch| protect::problems(&folder.path, watch)),
+            );
+        }
         for machine in machines {
-            if let MachineState::Failed { reason } = &machine.state {
-                let command = format!("ringfence machine start {}", machine.name);
-                problems.push(problem(
-                    Severity::Error,
-                    format!("machine {}: {reason}", machine.name),
-                    Some(command),
-                ));
-            }
+            let (reason, command) = match &machine.state {
+                MachineState::Failed { reason } => {
+                    (reason, format!("ringfence machine start {}", machine.name))
+                }
+                MachineState::Held { reason } => (reason, "ringfence doctor".to_owned()),
+                _ => continue,
+            };
+            let message = format!("machine {}: {reason}", machine.name);
+            problems.push(problem(Severity::Error, message, Some(command)));
         }
         for session in sessions {
             let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();

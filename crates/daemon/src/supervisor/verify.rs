@@ -49,7 +49,11 @@ impl Daemon {
         let reread = self.same_directory(&folder).is_ok()
             && folders::rules_of(&folder.path, &self.config.last_good()).backup;
         report.progress("looking for damage", None);
-        self.vaults.repair(&folder, reread, (request.read_data, request.apply), report).await
+        let how = (request.read_data, request.apply);
+        let done = self.vaults.repair(&folder, reread, how, report).await;
+        // The vault holds other things now than what changes were counted from.
+        self.protect.guard(&folder).distrust();
+        done
     }
 
     /// Looks after all vaults. Ends with the daemon.

@@ -24,7 +24,7 @@ use ringfence_vault::{
 };
 
 use super::{Vaults, blocking, convert, vault_error};
-use crate::host::{clock, idle};
+use crate::host::{clock, thread};
 use crate::supervisor::report::Report;
 
 /// One folder's vault and what is needed to look after it.
@@ -160,8 +160,9 @@ impl Vaults {
         let now = clock::now();
         let (health, cancel) = (before.clone(), cancel.clone());
         let work = move || piece(&ward, health, (every, now), &cancel);
-        let after = idle::run(work).await.unwrap_or_else(|error| {
-            Err(VaultError::Engine { doing: "looking after it", detail: error.to_string() })
+        let after = thread::background("verify", work).await.unwrap_or_else(|| {
+            let detail = "the thread ended".to_owned();
+            Err(VaultError::Engine { doing: "looking after it", detail })
         });
         match after {
             Ok(None) | Err(VaultError::Cancelled) => Ok(false),

@@ -18,6 +18,7 @@ use super::dirty::{Dirty, parent, range_below};
 use super::place::{self, Root};
 use super::tree::{Follow, Heard, Placed, Tree, Wd};
 use super::{Asked, Budget, Mode, NoWatch, RootLost, Shared};
+use crate::host::thread;
 
 /// What is heard of: everything that changes an entry, nothing that only reads it.
 const CHANGES: WatchFlags = WatchFlags::CREATE
@@ -31,8 +32,6 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::EXCL_UNLINK);
 
-/// Below all that people wait for.
-const NICE: i32 = 10;
 /// Events that are read before directories are looked at again.
 const MOST_EVENTS: usize = 100_000;
 /// Directories that are looked at before events are read again.
@@ -97,8 +96,7 @@ impl Worker {
 
     /// Until the handle is dropped.
     pub(super) fn run(mut self) {
-        // Of this thread alone. A host that does not allow it is served all the same.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        thread::step_back();
         self.begin();
         loop {
             self.sleep();

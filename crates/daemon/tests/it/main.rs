@@ -3,6 +3,7 @@
 
 mod folders;
 mod history;
+mod protect;
 mod verify;
 
 use std::path::PathBuf;

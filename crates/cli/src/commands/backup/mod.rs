@@ -1,5 +1,6 @@
 //! `ringfence backup …`: one file a sub-command. Owns the list of them and their help.
 
+pub mod accept;
 pub mod check;
 pub mod key;
 pub mod now;
@@ -21,6 +22,8 @@ pub enum BackupCommand {
     Now(DirArgs),
     /// Show each folder's vault and how well it is protected
     Status(JsonArgs),
+    /// Accept that most files of a folder are gone: no alarm any more
+    Accept(DirArgs),
     /// Check that a vault is whole
     Check(check::CheckArgs),
     /// Print the password of a vault, for stock restic
@@ -46,6 +49,7 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
     match command {
         BackupCommand::Now(args) => now::run(app, &args).await,
         BackupCommand::Status(json) => status::run(app, json).await,
+        BackupCommand::Accept(args) => accept::run(app, &args).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
         BackupCommand::Off(args) => switch::off(app, args).await,

@@ -140,6 +140,22 @@ impl Running {
         &self.qmp
     }
 
+    /// Whether QEMU holds the guest because a write to its disk failed, which on a sound host
+    /// means that the host's disk is full.
+    pub async fn is_held_by_its_disk(&self) -> bool {
+        let status = self.qmp.execute("query-status", json!({})).await;
+        status.is_ok_and(|status| status["status"] == "io-error")
+    }
+
+    /// Lets a held guest go on; QEMU tries the write that failed again.
+    ///
+    /// # Errors
+    /// When QEMU does not take the command.
+    pub async fn go_on(&self) -> Result<(), EngineError> {
+        self.qmp.execute("cont", json!({})).await?;
+        Ok(())
+    }
+
     /// Returns when QEMU has ended, at once when it has.
     pub async fn ended(&self) {
         // The descriptor of a process becomes readable when the process ends; no other outcome is possible.

@@ -245,12 +245,14 @@ impl Machines {
     ) -> Result<(), ApiError> {
         self.close_all(name).await;
         if let Some(live) = cell.live() {
+            // A guest that stands still cannot see the power button.
+            let held = matches!(cell.seen().state, MachineState::Held { .. });
             cell.become_state(MachineState::Stopping);
             report.progress(format!("machine {name}: powering off"), None);
             if let Some(ready) = &live.ready {
                 ready.ssh.close().await;
             }
-            live.qemu.stop(POWER_OFF).await;
+            live.qemu.stop(if held { Duration::ZERO } else { POWER_OFF }).await;
         }
         self.clear(name).await;
         cell.seen().live = None;

@@ -9,6 +9,7 @@ use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::machine::{Machine, MachineState};
 use ringfence_model::name::{MachineName, RecipeName};
 use ringfence_model::profile::Network;
+use ringfence_model::size::Size;
 
 use super::{Cell, Live, Machines, Ready, Report, engine_error, failed, machine_error};
 use crate::engine::qemu::argv::Start;
@@ -29,6 +30,10 @@ use crate::workshop::Bench;
 /// How long a guest may take to answer over SSH. Emulation on busy cores takes a minute.
 const BOOT: Duration = Duration::from_secs(240);
 
+/// A machine that was held by a full disk goes on when so many bytes are free again: enough
+/// that it does not stop at the very next write.
+const ROOM: u64 = 256 << 20;
+
 impl Machines {
     /// A machine that answers: the running one, or started, or resumed.
     ///
@@ -45,10 +50,18 @@ impl Machines {
         let _work = cell.work.lock().await;
         self.ensure_gateway(name, rule).await?;
         if let Some(live) = cell.live() {
+            self.mend_disk(name, &cell, &live).await;
+            if let MachineState::Held { reason } = cell.seen().state.clone() {
+                return Err(ApiError::new(ErrorKind::Engine, format!("machine {name}: {reason}"))
+                    .hint("it goes on by itself when there is room: ringfence doctor"));
+            }
             if let Some(ready) = &live.ready
                 && ready.ssh.is_open().await
             {
                 return Ok(ready.clone());
+            }
+            if cell.seen().state != MachineState::Running {
+                cell.become_state(MachineState::Starting);
             }
             return self.wait_for_guest(name, &cell, live, report).await;
         }
@@ -106,6 +119,7 @@ impl Machines {
             tokio::select! {
                 () = &mut ended => break,
                 _ = tick.tick() => {
+                    self.mend_disk(&name, &cell, &live).await;
                     // Newer output replaces what could not be drained.
                     let _ = live.qemu.drain_console().await;
                     self.mend_gateway(&name, &cell).await;
@@ -113,8 +127,10 @@ impl Machines {
                 }
             }
         }
-        let unexpected =
-            matches!(cell.seen().state, MachineState::Running | MachineState::Starting);
+        let unexpected = matches!(
+            cell.seen().state,
+            MachineState::Running | MachineState::Starting | MachineState::Held { .. }
+        );
         if unexpected {
             let _work = cell.work.lock().await;
             // Somebody may have started it again while we waited.
@@ -126,6 +142,28 @@ impl Machines {
                 });
                 self.clear(&name).await;
             }
+        }
+    }
+
+    /// Says that a machine is held by a full disk, and lets it go on when there is room again.
+    async fn mend_disk(&self, name: &MachineName, cell: &Cell, live: &Live) {
+        let state = cell.seen().state.clone();
+        if !live.qemu.is_held_by_its_disk().await {
+            if matches!(state, MachineState::Held { .. }) {
+                cell.become_state(MachineState::Running);
+            }
+            return;
+        }
+        if state == MachineState::Running {
+            cell.become_state(MachineState::Held { reason: self.full_disk(name) });
+        }
+        // A file system that does not say how full it is may have room: the guest is held again if not.
+        if facts::free_space(&self.layout.machine(name)).is_ok_and(|free| free < ROOM) {
+            return;
+        }
+        match live.qemu.go_on().await {
+            Ok(()) => tracing::warn!(%name, "was held by a full disk; it goes on"),
+            Err(error) => tracing::error!(%name, %error, "a held machine cannot be let go on"),
         }
     }
 
@@ -203,6 +241,9 @@ impl Machines {
                 outcome = &mut opened => break outcome.map_err(|error| error.to_string()),
                 () = live.qemu.ended() => break Err("QEMU ended before the guest answered".to_owned()),
                 _ = tick.tick() => {
+                    if live.qemu.is_held_by_its_disk().await {
+                        break Err(self.full_disk(name));
+                    }
                     let seconds = begun.elapsed().as_secs();
                     report.progress(format!("machine {name}: waiting for SSH, {seconds} s"), None);
                 }
@@ -224,6 +265,19 @@ impl Machines {
                 ))
             }
         }
+    }
+
+    /// What a person is told when a machine's disk found no room.
+    fn full_disk(&self, name: &MachineName) -> String {
+        let directory = self.layout.machine(name);
+        let place = directory.display();
+        facts::free_space(&directory).map_or_else(
+            |error| format!("its disk cannot grow: {place} does not answer: {error}"),
+            |free| {
+                let free = Size::bytes(free);
+                format!("its disk cannot grow: {free} free at {place}; make some room")
+            },
+        )
     }
 
     async fn prepare_disk(&self, machine: &Machine, spec: &MachineSpec) -> Result<(), ApiError> {
