@@ -28,22 +28,24 @@ equal "images" "$(ringfence image list --json | jq '.images | length')" 0
 
 step "without a network: said plainly, with the way out, and nothing is left that looks like an image"
 expect 0 ringfence daemon stop
-offline() { RINGFENCE_DEBIAN_MIRROR=http://127.0.0.1:9/debian ringfence "$@"; }
+# Nobody listens on that port.
+offline() { http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 no_proxy='' ringfence "$@"; }
 expect 5 offline image build
-says "127.0.0.1:9"
 says "ringfence image build --from FILE"
 equal "images" "$(ringfence image list --json | jq '.images | length')" 0
 expect 0 ringfence daemon stop
 
 step "killed in the middle of making an image: what was begun is no image, and nobody works on at it"
 half_made() { [ -n "$(find "$RINGFENCE_HOME/cache/images" -mindepth 1 -maxdepth 1 -name '.new-*' 2>/dev/null)" ]; }
-builders() { pgrep -f "mmdebstrap.*$RINGFENCE_HOME" || true; }
-nobody_builds() { [ -z "$(builders)" ]; }
+nobody_builds() { ! pgrep -f "$RINGFENCE_HOME/cache/images" >/dev/null; }
+# With the host's own directories mounted in it, as it is most of the time.
+deep_in_it() { half_made && pgrep -f "apt-get.*$RINGFENCE_HOME.*install" >/dev/null; }
 "$RINGFENCE_BIN/ringfence" image build >"$OUT" 2>"$ERR" &
 client=$!
-wait_for 60 "an image is begun" half_made
+wait_for 180 "an image is half made" deep_in_it
 kill -9 "$(daemon_pid)"
 wait "$client" && die "the loss of the daemon was reported as success"
 client=
 equal "images" "$(ringfence image list --json | jq '.images | length')" 0
 wait_for 60 "nobody builds on" nobody_builds
+if grep -qF "$RINGFENCE_HOME" /proc/self/mountinfo; then die "something is still mounted in it"; fi

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr};
 
@@ -120,7 +121,7 @@ async fn unpack(
         disk.set_permissions(std::fs::Permissions::from_mode(0o666))
     };
     size().map_err(ImageError::file(raw))?;
-    let mut program = Program::new("mmdebstrap")
+    let mut program = mmdebstrap(&settings.builder)
         .args(arguments(settings))
         .directory(place)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -132,18 +133,13 @@ async fn unpack(
         program = program.env("TMPDIR", place);
     }
     let log = place.join("build.log");
-    let child = program.spawn(disk.into(), Stdio::null(), Stdio::piped()).map_err(|error| {
-        if error.is_missing() {
-            ImageError::Missing { program: "mmdebstrap", package: "mmdebstrap" }
-        } else {
-            error.into()
-        }
-    })?;
-    let mut child = Polite(child);
+    let child = program.spawn(disk.into(), Stdio::null(), Stdio::piped())?;
+    let mut tied = Tied { child: Some(child), root: settings.builder.root };
     let mut meter = Meter::default();
     let work = async {
-        let printed = watch(child.0.stderr.take(), &mut meter, report).await?;
-        Ok::<_, std::io::Error>((child.0.wait().await?, printed))
+        let child = tied.child.as_mut().ok_or(std::io::ErrorKind::NotFound)?;
+        let printed = watch(child.stderr.take(), &mut meter, report).await?;
+        Ok::<_, std::io::Error>((child.wait().await?, printed))
     };
     let (status, printed) = tokio::time::timeout(LONGEST, work)
         .await
@@ -153,15 +149,45 @@ async fn unpack(
     if status.success() { Ok(()) } else { Err(failure(settings, meter.step(), &printed)) }
 }
 
-/// A build that is given up is asked to clean up after itself: it has mounts and other ids' files.
-struct Polite(Child);
+/// The way to mmdebstrap, which ends with the daemon, even if that is killed.
+///
+/// As root it mounts parts of the host in the tree that it makes: `/proc`, `/sys`, devices. So it gets namespaces of its
+/// own, which end with it: nobody else ever sees those mounts, and whoever sweeps up after it cannot walk into them.
+/// Without root it makes such namespaces itself.
+///
+/// The kernel sends the signal when the *thread* ends that started the program; the runtime's own threads live as long
+/// as the daemon.
+fn mmdebstrap(builder: &Builder) -> Program {
+    let tied = Program::new("setpriv");
+    if builder.root {
+        tied.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", "mmdebstrap"])
+    } else {
+        tied.args(["--pdeathsig", "TERM", "--", "mmdebstrap"])
+    }
+}
 
-impl Drop for Polite {
+/// A build that is given up when this is dropped: asked to end, and killed if it does not.
+struct Tied {
+    child: Option<Child>,
+    /// As root there is nothing that it would have to put away, and the wrapper does not pass a request on.
+    root: bool,
+}
+
+/// How long a build may take to put away what it made: files of other ids, which only it can remove.
+const PUTS_AWAY: Duration = Duration::from_secs(30);
+
+impl Drop for Tied {
     fn drop(&mut self) {
-        let pid = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        let Some(mut child) = self.child.take().filter(|_| !self.root) else { return };
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let (Some(pid), Ok(runtime)) = (pid, tokio::runtime::Handle::try_current()) else { return };
+        // It may have ended just now, which is what is wanted.
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+        runtime.spawn(async move {
+            // Dropped at the end, which kills it.
+            let _ = tokio::time::timeout(PUTS_AWAY, child.wait()).await;
+        });
     }
 }
 

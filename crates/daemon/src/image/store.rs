@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::engine::BootFiles;
+use crate::host::facts;
 use crate::image::{ImageError, hex};
 
 /// The disk's name.
@@ -224,7 +225,10 @@ impl Store {
 /// Removes what interrupted builders left. Only under the lock: nobody else is building.
 fn sweep(directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        let unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        // A builder has namespaces of its own for what it mounts. Should something be mounted there all the same, it
+        // could be the host's devices.
+        if unfinished && !facts::mounted_beneath(&entry.path()) {
             // What cannot be removed is tried again by the next builder.
             let _ = std::fs::remove_dir_all(entry.path());
         }
