@@ -68,7 +68,7 @@ async fn damage_turns_a_folder_red_within_an_interval_and_a_repair_heals_it() {
     let status = until(&lab, "damaged", |s| s.protection == Protection::Damaged).await;
     let health = status.health.expect("health");
     assert_eq!(health.findings[0].name, "pack-damaged");
-    assert_eq!(health.findings[0].snapshots, [last.id.clone()]);
+    assert_eq!(health.findings[0].snapshots, std::slice::from_ref(&last.id));
     assert!(health.verified.is_none(), "what is touched is not verified");
     let problems = lab.daemon.status().await.expect("status").problems;
     let named = problems.iter().find(|p| p.message.contains("damaged")).expect("said");
@@ -83,7 +83,7 @@ async fn damage_turns_a_folder_red_within_an_interval_and_a_repair_heals_it() {
     assert!(pack.exists(), "planning moved something");
     request.apply = true;
     let done = lab.daemon.repair(request, &Report::nobody()).await.expect("repaired");
-    assert_eq!(done.healed, [last.id.clone()]);
+    assert_eq!(done.healed, std::slice::from_ref(&last.id));
     assert!(done.check.is_good(), "{done:#?}");
     until(&lab, "good again", |s| {
         s.protection == Protection::Protected
