@@ -20,7 +20,7 @@ done
 
 step "no command line and no environment of any process holds one"
 seen=0
-for kind in serve qemu share gateway session ssh; do
+for kind in serve qemu share keeper gateway session ssh; do
     mapfile -t pids < <(processes_of "$kind")
     [ "${#pids[@]}" -gt 0 ] || die "no process of kind $kind was found"
     for pid in "${pids[@]}"; do
@@ -36,15 +36,16 @@ step "no log holds one"
 if find "$RINGFENCE_HOME/state" "$RINGFENCE_HOME/run" -name '*.log' -print0 | xargs -0 -r grep -lFf "$secrets"; then die "a log holds a secret"; fi
 
 step "what reads an agent's bytes has no capability, no way to get one, and a filter on system calls"
-for kind in qemu share gateway; do
+for kind in qemu share keeper gateway; do
     for pid in $(processes_of "$kind"); do
         status="/proc/$pid/status"
         equal "NoNewPrivs of $kind" "$(awk '/^NoNewPrivs/ { print $2 }' "$status")" 1
         equal "Seccomp of $kind" "$(awk '/^Seccomp:/ { print $2 }' "$status")" 2
-        if [ "$(id -u)" = 0 ]; then
+        # A keeper reads what the share sends, and keeps the user's files: it is the user.
+        if [ "$(id -u)" = 0 ] && [ "$kind" != keeper ]; then
             [ "$(awk '/^Uid/ { print $2 }' "$status")" != 0 ] || die "$kind runs as root"
         fi
-        if [ "$kind" != share ]; then
+        if [ "$kind" != share ] && [ "$kind" != keeper ]; then
             equal "capabilities of $kind" "$(awk '/^CapEff/ { print $2 }' "$status")" 0000000000000000
         fi
     done

@@ -144,7 +144,7 @@ processes_of() {
         case "$1 $arguments" in
         "qemu "*qemu-system*"$RINGFENCE_HOME"*) ;;
         "ssh "*ssh*"$RINGFENCE_HOME"*) ;;
-        "share "*ringfenced\ share\ * | "gateway "*ringfenced\ gateway\ * | "session "*ringfenced\ session\ * | "serve "*ringfenced\ serve*)
+        "share "*ringfenced\ share\ * | "keeper "*ringfenced\ keeper\ * | "gateway "*ringfenced\ gateway\ * | "session "*ringfenced\ session\ * | "serve "*ringfenced\ serve*)
             [ "$(readlink "$directory/exe" | sed 's/ (deleted)$//')" = "$(realpath "$RINGFENCE_BIN/ringfenced")" ] || continue
             ;;
         *) continue ;;

@@ -9,6 +9,7 @@ pub mod gateways;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod keepers;
 pub mod server;
 pub mod session;
 pub mod shares;
@@ -81,6 +82,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     tokio::spawn(Arc::clone(&daemon).keep_house());
     tokio::spawn(Arc::clone(&daemon).verify_vaults());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
+    tokio::spawn(Arc::clone(&daemon).mind_keepers());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
     let shutdown = async move {
@@ -99,6 +101,13 @@ async fn run(layout: Layout) -> io::Result<()> {
 pub fn share() -> ExitCode {
     let _ = rustix::process::setsid();
     ringfence_share::run()
+}
+
+/// Keeps what a share's guest destroys.
+#[must_use]
+pub fn keeper() -> ExitCode {
+    let _ = rustix::process::setsid();
+    ringfence_share::keeper::run()
 }
 
 /// Runs one machine's network.

@@ -20,6 +20,9 @@ enum Role {
     /// Serves one folder to one machine; reads its specification from standard input.
     #[command(hide = true)]
     Share,
+    /// Keeps what a share's guest destroys; reads its specification from standard input.
+    #[command(hide = true)]
+    Keeper,
     /// One machine's network; reads its specification from standard input.
     #[command(hide = true)]
     Gateway,
@@ -28,11 +31,12 @@ enum Role {
     Session,
 }
 
-// Not asynchronous: share and gateway confine themselves while they have one thread.
+// Not asynchronous: share, keeper and gateway confine themselves while they have one thread.
 fn main() -> ExitCode {
     match Arguments::parse().role {
         Role::Serve => ringfenced::serve(),
         Role::Share => ringfenced::share(),
+        Role::Keeper => ringfenced::keeper(),
         Role::Gateway => ringfenced::gateway(),
         Role::Session => ringfenced::session_process(),
     }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use ringfence_model::folder::{Access, Folder};
 use ringfence_model::status::ShareMode;
-use ringfence_share::{Access as ShareAccess, Mode, ShareSpec};
+use ringfence_share::{Access as ShareAccess, Command, Mode, ShareSpec, SnapshotStart};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::host::child::{self, ChildError};
 use crate::host::control;
 use crate::host::process::ProcessId;
+use crate::keepers::KeeperSockets;
 
 /// How long a share may take to come up.
 const START: Duration = Duration::from_secs(20);
@@ -28,6 +29,8 @@ pub struct ShareSockets {
     pub vhost: PathBuf,
     /// The daemon connects here.
     pub control: PathBuf,
+    /// A share that may write connects here, to its keeper.
+    pub keeper: PathBuf,
 }
 
 impl ShareSockets {
@@ -37,6 +40,7 @@ impl ShareSockets {
         Self {
             vhost: machine_run.join(format!("{device}.sock")),
             control: machine_run.join(format!("{device}.ctl")),
+            keeper: KeeperSockets::of(machine_run, device).share,
         }
     }
 }
@@ -85,6 +89,7 @@ pub async fn start(
         run_as: uids.map(|uids| uids.share),
         front_end: uids.map(|uids| uids.qemu),
         identity: Some((folder.device, folder.inode)),
+        keeper: (access == Access::Rw).then(|| sockets.keeper.clone()),
         threads: None,
         without: Vec::new(),
     };
@@ -105,6 +110,14 @@ pub async fn set(control: &Path, mode: ShareMode) -> io::Result<()> {
         ShareMode::Held => "held",
     };
     control::ask::<serde_json::Value>(control, &json!({ "set": mode }), SWITCH).await.map(drop)
+}
+
+/// Tells a share what a snapshot has, so that it need not be kept.
+///
+/// # Errors
+/// When the share does not answer.
+pub async fn stored(control: &Path, snapshot: Option<SnapshotStart>) -> io::Result<()> {
+    control::ask::<serde_json::Value>(control, &Command::Stored(snapshot), SWITCH).await.map(drop)
 }
 
 /// Asks a share how it answers.

@@ -126,6 +126,12 @@ impl Layout {
         self.state.join("staging").join(folder)
     }
 
+    /// What sessions destroyed in a folder, with their journals: kept where no share shows it.
+    #[must_use]
+    pub fn kept(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("kept").join(folder)
+    }
+
     /// The registered folders.
     #[must_use]
     pub fn folders_file(&self) -> PathBuf {

@@ -15,6 +15,7 @@ pub mod error;
 pub mod folder;
 pub mod health;
 pub mod history;
+pub mod kept;
 pub mod layout;
 pub mod machine;
 pub mod name;

@@ -79,6 +79,13 @@ impl Control {
                 Ok(status) => json!(status),
                 Err(error) => json!({ "error": error.to_string() }),
             },
+            Ok(Command::Stored(snapshot)) => {
+                let told = self.folder.keeper().map_or(Ok(()), |keeper| keeper.trust(snapshot));
+                match told {
+                    Ok(()) => json!(self.gate.status()),
+                    Err(error) => json!({ "error": error.to_string() }),
+                }
+            }
             Ok(Command::Exit(_)) => {
                 // Nothing to put in order: what was answered is on the host.
                 std::process::exit(0)

@@ -1,7 +1,7 @@
 //! Every FUSE operation, in one place: what it needs (`ops`), whether the mode
 //! lets it in (`gate`), whether a guest may ask for it at all (`rules`), and
 //! only then the folder (`beneath`). No operation is left to the trait's
-//! defaults. The journal's place is here, between the gate and the folder.
+//! defaults. The folder tells the journal, once a request has come so far.
 
 use std::ffi::CStr;
 use std::io;
@@ -16,7 +16,7 @@ use virtiofsd::filesystem::{
 use virtiofsd::fuse::{Attr, SetattrIn};
 use virtiofsd::soft_idmap::Id;
 
-use crate::beneath::{Beneath, Listing, Maker};
+use crate::beneath::{Beneath, Caller, Listing};
 use crate::gate::{Admitted, Gate};
 use crate::ops::{self, Op};
 use crate::rules;
@@ -39,8 +39,8 @@ impl FileSystem for Zeroes {
     type DirIter = Listing;
 }
 
-fn maker(ctx: &Context) -> Maker {
-    Maker { uid: ctx.uid.into_inner(), gid: ctx.gid.into_inner() }
+fn caller(ctx: &Context) -> Caller {
+    Caller { pid: ctx.pid.cast_unsigned(), uid: ctx.uid.into_inner(), gid: ctx.gid.into_inner() }
 }
 
 fn unsupported<T>() -> io::Result<T> {
@@ -136,7 +136,7 @@ impl FileSystem for Guarded {
 
     fn setattr(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode: u64,
         attr: SetattrIn,
         handle: Option<u64>,
@@ -149,7 +149,7 @@ impl FileSystem for Guarded {
             }
             self.gate.count_chown_ignored();
         }
-        let answer = self.folder.setattr(inode, &attr, handle, valid);
+        let answer = self.folder.setattr(inode, &attr, handle, valid, caller(&ctx));
         if let Err(error) = &answer
             && Errno::from_io_error(error) == Some(Errno::PERM)
         {
@@ -173,7 +173,7 @@ impl FileSystem for Guarded {
     ) -> io::Result<Entry> {
         let _op = self.named(Op::Symlink, name)?;
         self.unlabelled(&extensions)?;
-        self.folder.symlink(linkname, parent, name, maker(&ctx))
+        self.folder.symlink(linkname, parent, name, caller(&ctx))
     }
 
     fn mknod(
@@ -190,7 +190,7 @@ impl FileSystem for Guarded {
         self.unlabelled(&extensions)?;
         self.rule(rules::node_kind(mode))?;
         self.rule(rules::file_mode(mode))?;
-        self.folder.mknod(inode, name, mode, maker(&ctx))
+        self.folder.mknod(inode, name, mode, caller(&ctx))
     }
 
     fn mkdir(
@@ -204,22 +204,22 @@ impl FileSystem for Guarded {
     ) -> io::Result<Entry> {
         let _op = self.named(Op::Mkdir, name)?;
         self.unlabelled(&extensions)?;
-        self.folder.mkdir(parent, name, mode, maker(&ctx))
+        self.folder.mkdir(parent, name, mode, caller(&ctx))
     }
 
-    fn unlink(&self, _ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
+    fn unlink(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
         let _op = self.named(Op::Unlink, name)?;
-        self.folder.unlink(parent, name)
+        self.folder.unlink(parent, name, caller(&ctx))
     }
 
-    fn rmdir(&self, _ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
+    fn rmdir(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
         let _op = self.named(Op::Rmdir, name)?;
-        self.folder.rmdir(parent, name)
+        self.folder.rmdir(parent, name, caller(&ctx))
     }
 
     fn rename(
         &self,
-        _ctx: Context,
+        ctx: Context,
         olddir: u64,
         oldname: &CStr,
         newdir: u64,
@@ -228,23 +228,23 @@ impl FileSystem for Guarded {
     ) -> io::Result<()> {
         let _op = self.named(Op::Rename, oldname)?;
         self.rule(rules::name(newname))?;
-        self.folder.rename((olddir, oldname), (newdir, newname), flags)
+        self.folder.rename((olddir, oldname), (newdir, newname), flags, caller(&ctx))
     }
 
-    fn link(&self, _ctx: Context, inode: u64, newparent: u64, newname: &CStr) -> io::Result<Entry> {
+    fn link(&self, ctx: Context, inode: u64, newparent: u64, newname: &CStr) -> io::Result<Entry> {
         let _op = self.named(Op::Link, newname)?;
-        self.folder.link(inode, newparent, newname)
+        self.folder.link(inode, newparent, newname, caller(&ctx))
     }
 
     fn open(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode: u64,
         _kill_priv: bool,
         flags: u32,
     ) -> io::Result<(Option<u64>, OpenOptions)> {
         let _op = self.gate.enter(ops::open_need(flags))?;
-        let handle = self.folder.open(inode, flags)?;
+        let handle = self.folder.open(inode, flags, caller(&ctx))?;
         Ok((Some(handle), OpenOptions::empty()))
     }
 
@@ -262,7 +262,7 @@ impl FileSystem for Guarded {
         let _op = self.named(Op::Create, name)?;
         self.unlabelled(&extensions)?;
         self.rule(rules::file_mode(mode))?;
-        let (entry, handle) = self.folder.create(parent, name, (mode, flags), maker(&ctx))?;
+        let (entry, handle) = self.folder.create(parent, name, (mode, flags), caller(&ctx))?;
         Ok((entry, Some(handle), OpenOptions::empty()))
     }
 
@@ -283,7 +283,7 @@ impl FileSystem for Guarded {
 
     fn write<R: ZeroCopyReader>(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode: u64,
         handle: u64,
         r: R,
@@ -295,7 +295,8 @@ impl FileSystem for Guarded {
         flags: u32,
     ) -> io::Result<usize> {
         let _op = self.enter(Op::Write)?;
-        self.folder.write((inode, handle), r, (size, offset), (flags, delayed_write))
+        let call = caller(&ctx);
+        self.folder.write((inode, handle), r, (size, offset), (flags, delayed_write), call)
     }
 
     /// Nothing is kept back that a close could flush: the guest is told once
@@ -312,7 +313,7 @@ impl FileSystem for Guarded {
 
     fn fallocate(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode: u64,
         handle: u64,
         mode: u32,
@@ -320,12 +321,12 @@ impl FileSystem for Guarded {
         length: u64,
     ) -> io::Result<()> {
         let _op = self.enter(Op::Fallocate)?;
-        self.folder.fallocate((inode, handle), mode, (offset, length))
+        self.folder.fallocate((inode, handle), mode, (offset, length), caller(&ctx))
     }
 
     fn release(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode: u64,
         _flags: u32,
         handle: u64,
@@ -334,7 +335,7 @@ impl FileSystem for Guarded {
         _lock_owner: Option<u64>,
     ) -> io::Result<()> {
         let _op = self.enter(Op::Release)?;
-        self.folder.release(inode, handle)
+        self.folder.release(inode, handle, caller(&ctx))
     }
 
     fn statfs(&self, ctx: Context, inode: u64) -> io::Result<nix::libc::statvfs64> {
@@ -346,7 +347,7 @@ impl FileSystem for Guarded {
 
     fn setxattr(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode: u64,
         name: &CStr,
         value: &[u8],
@@ -355,7 +356,7 @@ impl FileSystem for Guarded {
     ) -> io::Result<()> {
         let _op = self.enter(Op::Setxattr)?;
         self.rule(rules::xattr_change(name.to_bytes()))?;
-        self.folder.setxattr(inode, name, value, flags)
+        self.folder.setxattr(inode, name, value, flags, caller(&ctx))
     }
 
     fn getxattr(
@@ -374,10 +375,10 @@ impl FileSystem for Guarded {
         self.folder.listxattr(inode, size)
     }
 
-    fn removexattr(&self, _ctx: Context, inode: u64, name: &CStr) -> io::Result<()> {
+    fn removexattr(&self, ctx: Context, inode: u64, name: &CStr) -> io::Result<()> {
         let _op = self.enter(Op::Removexattr)?;
         self.rule(rules::xattr_change(name.to_bytes()))?;
-        self.folder.removexattr(inode, name)
+        self.folder.removexattr(inode, name, caller(&ctx))
     }
 
     fn opendir(
@@ -408,9 +409,9 @@ impl FileSystem for Guarded {
         self.folder.fsync((inode, handle), datasync)
     }
 
-    fn releasedir(&self, _ctx: Context, inode: u64, _flags: u32, handle: u64) -> io::Result<()> {
+    fn releasedir(&self, ctx: Context, inode: u64, _flags: u32, handle: u64) -> io::Result<()> {
         let _op = self.enter(Op::Releasedir)?;
-        self.folder.release(inode, handle)
+        self.folder.release(inode, handle, caller(&ctx))
     }
 
     fn access(&self, _ctx: Context, inode: u64, mask: u32) -> io::Result<()> {
@@ -432,7 +433,7 @@ impl FileSystem for Guarded {
 
     fn copyfilerange(
         &self,
-        _ctx: Context,
+        ctx: Context,
         inode_in: u64,
         handle_in: u64,
         offset_in: u64,
@@ -450,6 +451,7 @@ impl FileSystem for Guarded {
             ((inode_in, handle_in), offset_in),
             ((inode_out, handle_out), offset_out),
             len,
+            caller(&ctx),
         )
     }
 
@@ -507,5 +509,11 @@ impl FileSystem for Guarded {
 /// answer, "not supported", is the right one.
 impl SerializableFileSystem for Guarded {}
 
+#[cfg(test)]
+mod bench_tests;
+#[cfg(test)]
+mod kept_tests;
+#[cfg(test)]
+mod kill_tests;
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,18 @@ pub mod confine;
 mod control;
 mod gate;
 mod guarded;
+pub mod journal;
+mod keep;
+pub mod keeper;
 pub mod ops;
 pub mod rules;
 mod run;
 pub mod spec;
+mod wire;
 
 pub use confine::ConfineError;
 pub use gate::{SetError, Status};
+pub use keep::SnapshotStart;
 pub use ops::{Access, Mode};
 pub use run::{RunError, run};
 pub use spec::{

@@ -9,17 +9,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use vhost::vhost_user::Listener;
 use vhost_user_backend::VhostUserDaemon;
 use virtiofsd::vhost_user::{MAX_TAG_LEN, VhostUserFsBackend, VhostUserFsBackendBuilder};
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
 use crate::beneath::{Beneath, Owners, Parts};
-use crate::confine::{self, ConfineError, Mapping};
+use crate::confine::{self, ConfineError, Filter, Mapping};
 use crate::control::Control;
 use crate::gate::{Gate, SetError};
 use crate::guarded::Guarded;
+use crate::keep::Keeper;
 use crate::spec::{Failure, Ready, ShareSpec, Started};
 
 /// Longest description of a share, in bytes.
@@ -99,7 +101,7 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn say(line: &Started) -> io::Result<()> {
+pub(crate) fn say(line: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     let mut stdout = io::stdout().lock();
@@ -119,13 +121,23 @@ fn refuse(error: &RunError) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn read_input() -> Result<Input, RunError> {
+fn read_stdin() -> Result<Vec<u8>, RunError> {
     let mut text = Vec::new();
     io::stdin()
         .lock()
         .take(LONGEST_SPEC)
         .read_to_end(&mut text)
         .map_err(|error| RunError::Spec(error.to_string()))?;
+    Ok(text)
+}
+
+/// A description on stdin.
+pub(crate) fn read_spec<T: DeserializeOwned>() -> Result<T, RunError> {
+    serde_json::from_slice(&read_stdin()?).map_err(|error| RunError::Spec(error.to_string()))
+}
+
+fn read_input() -> Result<Input, RunError> {
+    let text = read_stdin()?;
     // Untagged errors say nothing; the reason is in the description itself.
     serde_json::from_slice(&text).or_else(|_| {
         serde_json::from_slice(&text)
@@ -135,7 +147,7 @@ fn read_input() -> Result<Input, RunError> {
 }
 
 /// A listening socket that only its owner can connect to.
-fn listen(path: &Path, owner: Option<u32>) -> Result<UnixListener, RunError> {
+pub(crate) fn listen(path: &Path, owner: Option<u32>) -> Result<UnixListener, RunError> {
     let failed = |source| RunError::Socket { path: format!("{path:?}"), source };
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -161,6 +173,17 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
     let as_root = rustix::process::geteuid().is_root();
     let vhost = listen(&spec.vhost_socket, spec.front_end.filter(|_| as_root))?;
     let control = listen(&spec.control_socket, None)?;
+    let threads = match spec.threads {
+        Some(threads) => usize::from(threads.clamp(1, 16)),
+        None => thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_THREADS),
+    };
+    let keeper = match &spec.keeper {
+        Some(path) => Some(
+            Keeper::connect(path, threads)
+                .map_err(|source| RunError::Socket { path: format!("{path:?}"), source })?,
+        ),
+        None => None,
+    };
 
     let inside = confine::enter(spec)?;
     let report = inside.report_later();
@@ -175,15 +198,12 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
             guest_uid: spec.guest_uid,
             guest_gid: spec.guest_gid,
         },
+        keeper,
         most_descriptors: inside.descriptors,
     })
     .map_err(|error| server(error.to_string()))?;
     let folder = Arc::new(folder);
 
-    let threads = match spec.threads {
-        Some(threads) => usize::from(threads.clamp(1, 16)),
-        None => thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_THREADS),
-    };
     let backend = VhostUserFsBackendBuilder::default()
         .set_thread_pool_size(threads)
         .set_tag(Some(spec.tag.clone()))
@@ -202,7 +222,7 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
         .spawn(move || steering.serve(&control))
         .map_err(|error| server(error.to_string()))?;
 
-    confine::filter_all_threads()?;
+    confine::filter_all_threads(Filter::Share)?;
     let ready = Ready { pid: std::process::id(), confinement: report.now() };
     Ok((daemon, Listener::from(vhost), ready))
 }

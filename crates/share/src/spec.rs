@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keep::SnapshotStart;
 use crate::ops::{Access, Mode};
 
 /// Everything a share process must know, as one JSON document on its stdin.
@@ -45,6 +46,10 @@ pub struct ShareSpec {
     /// in its place is refused.
     #[serde(default)]
     pub identity: Option<(u64, u64)>,
+    /// Where the keeper listens that keeps what would be lost. Without one nothing
+    /// is kept and no journal is written.
+    #[serde(default)]
+    pub keeper: Option<PathBuf>,
     /// Threads that carry out operations, 1 to 16; by default as many as the
     /// machine has processors, 2 to 4.
     #[serde(default)]
@@ -148,6 +153,9 @@ pub enum Landlock {
 pub enum Command {
     /// Sets the mode; answered when nothing of the earlier mode is in flight.
     Set(Mode),
+    /// What a snapshot that is on disk has need not be kept: its start, or that
+    /// there is none. Without a keeper it changes nothing.
+    Stored(Option<SnapshotStart>),
     /// Asks for mode and counters.
     Get(bool),
     /// Ends the process.

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use ringfence_model::api::RunSummary;
 use ringfence_model::bytes::visible;
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::kept::KeptView;
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 
@@ -14,7 +15,7 @@ use crate::args::JsonArgs;
 use crate::client::Route;
 use crate::client::lines::Lines;
 use crate::error::Result;
-use crate::output::{status, summary};
+use crate::output::{lists, status, summary};
 
 /// What to do with sessions.
 #[derive(Debug, Subcommand)]
@@ -36,6 +37,16 @@ pub enum SessionCommand {
         /// Only look: nothing that is typed reaches it
         #[arg(long)]
         watch_only: bool,
+    },
+    /// List the versions of files that a session destroyed, or print one of them
+    Kept {
+        /// The session
+        session: SessionId,
+        /// The number of the version whose content to print
+        number: Option<u64>,
+        /// JSON.
+        #[command(flatten)]
+        json: JsonArgs,
     },
     /// Print what a session wrote
     Logs(IdArgs),
@@ -99,6 +110,20 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
                 .await
                 .map(|ended| ended.exit.shell_code())
                 .map_err(|error| explain(&error, &session));
+        }
+        SessionCommand::Kept { session, number: Some(number), .. } => {
+            print_log(app, &route(&session).segment("kept").segment(&number.to_string())).await?;
+        }
+        SessionCommand::Kept { session, number: None, json } => {
+            let kept: Vec<KeptView> = app.get(route(&session).segment("kept")).await?;
+            if json.json {
+                out.json_list("versions", &kept)?;
+            } else if kept.is_empty() {
+                out.note("It destroyed nothing that no snapshot has: ringfence history");
+            } else {
+                let zone = app.surroundings.now.time_zone().clone();
+                out.print(&lists::kept(&kept, &zone, &out.style))?;
+            }
         }
         SessionCommand::Logs(args) => print_log(app, &route(&args.session).segment("logs")).await?,
         SessionCommand::Stop(args) => {

@@ -6,6 +6,7 @@ use ringfence_model::api::{Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
 use ringfence_model::health::FolderHealth;
 use ringfence_model::history::SnapshotView;
+use ringfence_model::kept::KeptView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::style::{Paint, Style};
@@ -38,6 +39,25 @@ pub fn history(
         .collect();
     let header = ["SNAPSHOT", "TIME", "AGE", "WHY", "PROFILE", "SESSION", "FILES", "SIZE"];
     table(style, &header, rows)
+}
+
+/// What a session destroyed, in the order of the losses.
+#[must_use]
+pub fn kept(kept: &[KeptView], zone: &TimeZone, style: &Style) -> String {
+    let rows = kept
+        .iter()
+        .map(|version| {
+            let local = version.time.to_zoned(zone.clone());
+            vec![
+                text(version.number.to_string()),
+                text(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+                text(version.loss.word()),
+                text(words::size(version.bytes)),
+                text(&version.path.path),
+            ]
+        })
+        .collect();
+    table(style, &["NUMBER", "LOST", "HOW", "SIZE", "PATH"], rows)
 }
 
 /// Images and recipe layers.

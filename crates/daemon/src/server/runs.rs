@@ -1,10 +1,12 @@
 //! Runs and sessions.
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::RunRequest;
+use ringfence_model::kept::KeptView;
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/sessions/{id}/close", post(close))
         .route("/v1/sessions/{id}/stop", post(stop))
         .route("/v1/sessions/{id}/logs", get(logs))
+        .route("/v1/sessions/{id}/kept", get(kept))
+        .route("/v1/sessions/{id}/kept/{number}", get(kept_content))
 }
 
 async fn run(State(daemon): App, Json(request): Json<RunRequest>) -> Response {
@@ -48,4 +52,15 @@ async fn stop(State(daemon): App, Path(id): Path<SessionId>) -> Response {
 async fn logs(State(daemon): App, Path(id): Path<SessionId>) -> Result<Vec<u8>, Failure> {
     daemon.session(&id)?;
     Ok(daemon.session_log(&id)?)
+}
+
+async fn kept(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Vec<KeptView>> {
+    Ok(Json(daemon.kept(&id).await?))
+}
+
+async fn kept_content(
+    State(daemon): App,
+    Path((id, number)): Path<(SessionId, u64)>,
+) -> Result<Body, Failure> {
+    Ok(daemon.kept_content(&id, number).await?)
 }

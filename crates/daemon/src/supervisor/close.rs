@@ -203,6 +203,7 @@ impl Daemon {
         if alone {
             self.machines.set_share(&machine, &folder.id, ShareMode::ReadOnly).await?;
         }
+        self.end_journal(session, folder).await;
         let snapshot = if session.opening_snapshot.is_some() {
             // What a share that crashed did last is not taken on trust.
             let whole = self.is_broken(&session.id);

@@ -11,6 +11,7 @@ mod folders;
 mod host_runs;
 mod housekeeping;
 mod images;
+mod journals;
 mod machine_acts;
 mod machines;
 mod profiles;

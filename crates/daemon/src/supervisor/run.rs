@@ -18,6 +18,7 @@ use ringfence_model::name::{MachineName, ProfileName, SessionId};
 use ringfence_model::profile::Profile;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
+use ringfence_share::SnapshotStart;
 
 use super::machines::Ready;
 use super::protect::Want;
@@ -256,6 +257,8 @@ impl Daemon {
             };
             Ok::<_, ApiError>((ready, guest_path))
         };
+        // What stands in the folder now, the opening snapshot will have.
+        let before = SnapshotStart::now();
         let opening = async {
             match folder.as_ref().filter(|_| protected) {
                 Some(folder) => {
@@ -276,6 +279,9 @@ impl Daemon {
         self.store.set_session(&session).map_err(failed)?;
         if let Some(folder) = &folder {
             // Only now, with the opening snapshot on disk, may anything be written.
+            if access == Access::Rw {
+                self.begin_journal(&session, folder, before).await?;
+            }
             let mode =
                 if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
             self.machines.set_share(&session.machine, &folder.id, mode).await?;
@@ -365,6 +371,10 @@ impl Daemon {
             if let Err(error) = self.store.forget_session(id) {
                 tracing::error!(%id, %error, "it could not be forgotten either");
             }
+        }
+        if let Some(folder) = &session.folder {
+            // Where it was never begun there is nothing to end.
+            let _ = self.machines.end_journal(&session.machine, folder, id).await;
         }
         if let Some(folder) = &session.folder
             && !self.in_use(&session.machine, folder, id)

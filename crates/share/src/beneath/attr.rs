@@ -4,14 +4,16 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Statx, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, Statx, Timespec, Timestamps};
 use rustix::io::Errno;
 use virtiofsd::filesystem::SetattrValid;
 use virtiofsd::fuse::{Attr, SetattrIn};
 use virtiofsd::soft_idmap::Id;
 
+use super::change::Caller;
 use super::node::{Ident, Node};
 use super::{BELIEF, Beneath, stat_fd};
 use crate::rules;
@@ -66,6 +68,7 @@ impl Beneath {
         attr: &SetattrIn,
         handle: Option<u64>,
         valid: SetattrValid,
+        who: Caller,
     ) -> io::Result<(Attr, Duration)> {
         let node = self.table.get(id)?;
         // Judged first: a refused change must not be half made.
@@ -75,10 +78,11 @@ impl Beneath {
             None
         };
         if valid.contains(SetattrValid::SIZE) {
-            self.truncate(&node, attr.size, handle)?;
+            self.truncate(&node, attr.size, handle, who)?;
         }
         let times = times(attr, valid);
         if mode.is_some() || times.is_some() {
+            self.note_attributes(&node, who);
             let fd = self.path_fd(&node)?;
             if let Some(mode) = mode {
                 self.chmod(&fd, mode)?;
@@ -103,18 +107,33 @@ impl Beneath {
         Ok((self.attr(&stat), BELIEF))
     }
 
-    fn truncate(&self, node: &Arc<Node>, size: u64, handle: Option<u64>) -> io::Result<()> {
+    fn truncate(
+        &self,
+        node: &Arc<Node>,
+        size: u64,
+        handle: Option<u64>,
+        who: Caller,
+    ) -> io::Result<()> {
         let open = handle.and_then(|handle| self.handle(handle, node.id).ok());
-        match open {
-            Some(handle) => Ok(rustix::fs::ftruncate(&handle.file, size)?),
+        let (handle, own) = match open {
+            Some(handle) => (handle, None),
             None => {
                 if node.kind == 0o040_000 {
                     return Err(Errno::ISDIR.into());
                 }
-                let file = self.open_node(node, OFlags::WRONLY)?;
-                Ok(rustix::fs::ftruncate(&file, size)?)
+                let opened = self.open(node.id, 1, who)?;
+                (self.handle(opened, node.id)?, Some(opened))
             }
+        };
+        handle.wrote.store(true, Ordering::Relaxed);
+        let cut = self.changing((node, &handle.file), size, who, || {
+            Ok(rustix::fs::ftruncate(&handle.file, size)?)
+        });
+        drop(handle);
+        if let Some(own) = own {
+            self.release(node.id, own, who)?;
         }
+        cut
     }
 
     /// Through `/proc/self/fd`: the descriptor is what is changed, whatever its

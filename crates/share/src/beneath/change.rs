@@ -13,20 +13,29 @@ use virtiofsd::filesystem::Entry;
 
 use super::node::{Ident, Node};
 use super::{BENEATH, Beneath, stat_at, stat_fd};
+use crate::journal::Operation;
 use crate::rules;
 
-/// Who makes something, inside the guest.
+/// Who asks for something, inside the guest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Maker {
+pub(crate) struct Caller {
+    /// The process, as the guest's kernel says.
+    pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
+/// Whether two names are one file: renaming one to the other loses nothing.
+fn same_file(one: (&OwnedFd, &CStr), other: (&OwnedFd, &CStr)) -> bool {
+    let ident = |(dir, name)| Some(Ident::of(&stat_at(dir, name).ok()?));
+    ident(one).is_some_and(|one| ident(other) == Some(one))
+}
+
 impl Beneath {
     /// Notes what was just made, and answers with its entry.
-    fn made(&self, dir: &OwnedFd, parent: u64, name: &CStr, maker: Maker) -> io::Result<Entry> {
+    fn made(&self, dir: &OwnedFd, parent: u64, name: &CStr, who: Caller) -> io::Result<Entry> {
         let stat = stat_at(dir, name)?;
-        Ok(self.made_with(&stat, parent, name, maker)?.1)
+        Ok(self.made_with(&stat, parent, name, who)?.1)
     }
 
     fn made_with(
@@ -34,9 +43,9 @@ impl Beneath {
         stat: &Statx,
         parent: u64,
         name: &CStr,
-        maker: Maker,
+        who: Caller,
     ) -> io::Result<(Arc<Node>, Entry)> {
-        self.owners.made(Ident::of(stat), maker.uid, maker.gid);
+        self.owners.made(Ident::of(stat), who.uid, who.gid);
         let node = self.table.seen(stat, parent, name)?;
         let entry = self.entry_of(&node, stat);
         Ok((node, entry))
@@ -47,11 +56,12 @@ impl Beneath {
         parent: u64,
         name: &CStr,
         mode: u32,
-        maker: Maker,
+        who: Caller,
     ) -> io::Result<Entry> {
         let (_, dir) = self.dir(parent)?;
         rustix::fs::mkdirat(&*dir, name, Mode::from_raw_mode(mode & 0o7777))?;
-        self.made(&dir, parent, name, maker)
+        self.note_made(Operation::MakeDirectory, parent, name, who);
+        self.made(&dir, parent, name, who)
     }
 
     /// Makes a regular file, FIFO or socket; anything else was refused before.
@@ -60,13 +70,16 @@ impl Beneath {
         parent: u64,
         name: &CStr,
         mode: u32,
-        maker: Maker,
+        who: Caller,
     ) -> io::Result<Entry> {
         let kind = FileType::from_raw_mode(rules::node_kind(mode)?);
         let mode = Mode::from_raw_mode(rules::file_mode(mode)?);
         let (_, dir) = self.dir(parent)?;
         rustix::fs::mknodat(&*dir, name, kind, mode, 0)?;
-        self.made(&dir, parent, name, maker)
+        let regular = kind == FileType::RegularFile;
+        let made = if regular { Operation::Create } else { Operation::MakeNode };
+        self.note_made(made, parent, name, who);
+        self.made(&dir, parent, name, who)
     }
 
     pub(crate) fn symlink(
@@ -74,11 +87,12 @@ impl Beneath {
         target: &CStr,
         parent: u64,
         name: &CStr,
-        maker: Maker,
+        who: Caller,
     ) -> io::Result<Entry> {
         let (_, dir) = self.dir(parent)?;
         rustix::fs::symlinkat(target, &*dir, name)?;
-        self.made(&dir, parent, name, maker)
+        self.note_made(Operation::MakeLink, parent, name, who);
+        self.made(&dir, parent, name, who)
     }
 
     /// Makes and opens a file; one that exists is opened unless `O_EXCL` is given.
@@ -87,7 +101,7 @@ impl Beneath {
         parent: u64,
         name: &CStr,
         (mode, flags): (u32, u32),
-        maker: Maker,
+        who: Caller,
     ) -> io::Result<(Entry, u64)> {
         const O_EXCL: u32 = 0o200;
         let mode = Mode::from_raw_mode(rules::file_mode(mode)?);
@@ -101,7 +115,9 @@ impl Beneath {
         match openat2(&*dir, name, host_flags, mode, BENEATH) {
             Ok(fd) => {
                 let stat = stat_fd(&fd)?;
-                let (node, entry) = self.made_with(&stat, parent, name, maker)?;
+                self.note_made(Operation::Create, parent, name, who);
+                let (node, entry) = self.made_with(&stat, parent, name, who)?;
+                self.made_empty(&node);
                 match self.add_handle(node, fd.into()) {
                     Ok(handle) => Ok((entry, handle)),
                     Err(error) => {
@@ -112,7 +128,7 @@ impl Beneath {
             }
             Err(Errno::EXIST) if flags & O_EXCL == 0 => {
                 let entry = self.entry(&dir, parent, name)?.ok_or(Errno::STALE)?;
-                match self.open(entry.inode, flags) {
+                match self.open(entry.inode, flags, who) {
                     Ok(handle) => Ok((entry, handle)),
                     Err(error) => {
                         self.forget(entry.inode, 1);
@@ -149,17 +165,22 @@ impl Beneath {
         }
     }
 
-    pub(crate) fn unlink(&self, parent: u64, name: &CStr) -> io::Result<()> {
+    pub(crate) fn unlink(&self, parent: u64, name: &CStr, who: Caller) -> io::Result<()> {
         let (_, dir) = self.dir(parent)?;
+        let _locked = self.names.lock(parent, parent);
         let lost = self.before_losing(&dir, parent, name);
-        rustix::fs::unlinkat(&*dir, name, AtFlags::empty())?;
+        self.losing(Operation::Remove, (&dir, parent, name), who, || {
+            Ok(rustix::fs::unlinkat(&*dir, name, AtFlags::empty())?)
+        })?;
         self.after_losing(lost);
         Ok(())
     }
 
-    pub(crate) fn rmdir(&self, parent: u64, name: &CStr) -> io::Result<()> {
+    pub(crate) fn rmdir(&self, parent: u64, name: &CStr, who: Caller) -> io::Result<()> {
         let (_, dir) = self.dir(parent)?;
+        let _locked = self.names.lock(parent, parent);
         let lost = self.before_losing(&dir, parent, name);
+        self.note_made(Operation::RemoveDirectory, parent, name, who);
         rustix::fs::unlinkat(&*dir, name, AtFlags::REMOVEDIR)?;
         self.after_losing(lost);
         Ok(())
@@ -171,6 +192,7 @@ impl Beneath {
         (old_parent, old_name): (u64, &CStr),
         (new_parent, new_name): (u64, &CStr),
         flags: u32,
+        who: Caller,
     ) -> io::Result<()> {
         let flags = RenameFlags::from_bits(flags).ok_or(Errno::INVAL)?;
         if flags.contains(RenameFlags::WHITEOUT) {
@@ -178,12 +200,21 @@ impl Beneath {
         }
         let (_, old_dir) = self.dir(old_parent)?;
         let (_, new_dir) = self.dir(new_parent)?;
-        let lost = if flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE) {
+        let _locked = self.names.lock(old_parent, new_parent);
+        let (old, new) = ((old_parent, old_name), (new_parent, new_name));
+        self.note_pair(Operation::Rename, old, new, who);
+        let rename =
+            || Ok(rustix::fs::renameat_with(&*old_dir, old_name, &*new_dir, new_name, flags)?);
+        let lost = if flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE)
+            || same_file((&old_dir, old_name), (&new_dir, new_name))
+        {
+            rename()?;
             None
         } else {
-            self.before_losing(&new_dir, new_parent, new_name)
+            let lost = self.before_losing(&new_dir, new_parent, new_name);
+            self.losing(Operation::Replace, (&new_dir, new_parent, new_name), who, rename)?;
+            lost
         };
-        rustix::fs::renameat_with(&*old_dir, old_name, &*new_dir, new_name, flags)?;
         let moved = self.note_place(&new_dir, new_parent, new_name);
         if flags.contains(RenameFlags::EXCHANGE) {
             self.note_place(&old_dir, old_parent, old_name);
@@ -203,7 +234,7 @@ impl Beneath {
     }
 
     /// Gives a node one more name.
-    pub(crate) fn link(&self, id: u64, parent: u64, name: &CStr) -> io::Result<Entry> {
+    pub(crate) fn link(&self, id: u64, parent: u64, name: &CStr, who: Caller) -> io::Result<Entry> {
         let node = self.table.get(id)?;
         if node.kind == 0o040_000 {
             return Err(Errno::PERM.into());
@@ -213,6 +244,7 @@ impl Beneath {
         // By descriptor, so that no other file can take the name's place.
         let own = fd.as_raw_fd().to_string();
         rustix::fs::linkat(&self.own_fds, own, &*dir, name, AtFlags::SYMLINK_FOLLOW)?;
+        self.note_link(&node, parent, name, who);
         self.entry(&dir, parent, name)?.ok_or_else(|| Errno::STALE.into())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -10,7 +12,9 @@ use virtiofsd::oslib::WritevFlags;
 use virtiofsd::read_dir::ReadDir;
 
 use super::Beneath;
-use super::node::lock;
+use super::change::Caller;
+use super::keeping::NOTHING;
+use super::node::{Node, lock};
 use crate::rules;
 
 const O_APPEND: u32 = 0o2000;
@@ -21,17 +25,33 @@ const LISTING: usize = 32 * 1024;
 
 impl Beneath {
     /// Opens a file; truncates it only once it is known to be the right one.
-    pub(crate) fn open(&self, id: u64, flags: u32) -> io::Result<u64> {
+    pub(crate) fn open(&self, id: u64, flags: u32, who: Caller) -> io::Result<u64> {
         let node = self.table.get(id)?;
         if node.kind == 0o040_000 {
             return Err(Errno::ISDIR.into());
         }
         let host_flags = OFlags::from_bits_retain(rules::host_open_flags(flags)?);
         let file = self.open_node(&node, host_flags)?;
-        if flags & O_TRUNC != 0 {
-            rustix::fs::ftruncate(&file, 0)?;
+        if flags & 0o3 != 0 || flags & O_TRUNC != 0 {
+            self.settle(&node);
         }
-        self.add_handle(node, file)
+        if flags & O_TRUNC == 0 {
+            return self.add_handle(node, file);
+        }
+        // The handle first: what is cut off shall be followed by its being closed.
+        let handle = self.add_handle(Arc::clone(&node), file)?;
+        let cut = self.handle(handle, id).and_then(|open| {
+            open.wrote.store(true, Ordering::Relaxed);
+            let file = &open.file;
+            self.changing((&node, file), 0, who, || Ok(rustix::fs::ftruncate(file, 0)?))
+        });
+        match cut {
+            Ok(()) => Ok(handle),
+            Err(error) => {
+                self.release(id, handle, who)?;
+                Err(error)
+            }
+        }
     }
 
     pub(crate) fn opendir(&self, id: u64) -> io::Result<u64> {
@@ -63,11 +83,16 @@ impl Beneath {
         mut data: R,
         (size, offset): (u32, u64),
         (flags, mapped): (u32, bool),
+        who: Caller,
     ) -> io::Result<usize> {
         in_range(offset, u64::from(size))?;
         let handle = self.handle(handle, id)?;
         let append = (flags & O_APPEND != 0 && !mapped).then_some(WritevFlags::RWF_APPEND);
-        data.write_to_file_at(&handle.file, size as usize, offset, append)
+        let from = if append.is_some() { NOTHING } else { offset };
+        handle.wrote.store(true, Ordering::Relaxed);
+        self.changing((&handle.node, &handle.file), from, who, || {
+            data.write_to_file_at(&handle.file, size as usize, offset, append)
+        })
     }
 
     pub(crate) fn readlink(&self, id: u64) -> io::Result<Vec<u8>> {
@@ -131,11 +156,18 @@ impl Beneath {
         (id, handle): (u64, u64),
         mode: u32,
         (offset, length): (u64, u64),
+        who: Caller,
     ) -> io::Result<()> {
         in_range(offset, length)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
         let handle = self.handle(handle, id)?;
-        Ok(rustix::fs::fallocate(&handle.file, mode, offset, length)?)
+        // Without any of the others it only makes room.
+        let adds = FallocateFlags::KEEP_SIZE.contains(mode);
+        let from = if adds { NOTHING } else { offset };
+        handle.wrote.store(true, Ordering::Relaxed);
+        self.changing((&handle.node, &handle.file), from, who, || {
+            Ok(rustix::fs::fallocate(&handle.file, mode, offset, length)?)
+        })
     }
 
     /// Finds data and holes; other origins are the guest kernel's.
@@ -160,6 +192,7 @@ impl Beneath {
         ((id_in, handle_in), mut offset_in): ((u64, u64), u64),
         ((id_out, handle_out), mut offset_out): ((u64, u64), u64),
         length: u64,
+        who: Caller,
     ) -> io::Result<usize> {
         in_range(offset_in, length)?;
         in_range(offset_out, length)?;
@@ -167,13 +200,16 @@ impl Beneath {
         let to = self.handle(handle_out, id_out)?;
         // One answer carries 32 bits.
         let length = usize::try_from(length.min(1 << 30)).unwrap_or(1 << 30);
-        Ok(rustix::fs::copy_file_range(
-            &from.file,
-            Some(&mut offset_in),
-            &to.file,
-            Some(&mut offset_out),
-            length,
-        )?)
+        to.wrote.store(true, Ordering::Relaxed);
+        self.changing((&to.node, &to.file), offset_out, who, || {
+            Ok(rustix::fs::copy_file_range(
+                &from.file,
+                Some(&mut offset_in),
+                &to.file,
+                Some(&mut offset_out),
+                length,
+            )?)
+        })
     }
 
     /// Numbers of the file system that the folder is on.
@@ -197,10 +233,9 @@ impl Beneath {
         self.stat_node(&self.table.get(id)?).map(drop)
     }
 
-    pub(super) fn xattr_file(&self, id: u64) -> io::Result<Option<std::fs::File>> {
-        let node = self.table.get(id)?;
+    pub(super) fn xattr_file(&self, node: &Arc<Node>) -> io::Result<Option<std::fs::File>> {
         match node.kind {
-            0o040_000 | 0o100_000 => self.open_node(&node, OFlags::RDONLY).map(Some),
+            0o040_000 | 0o100_000 => self.open_node(node, OFlags::RDONLY).map(Some),
             _ => Ok(None),
         }
     }

@@ -11,6 +11,7 @@
 mod attr;
 mod change;
 mod content;
+mod keeping;
 mod node;
 mod owner;
 #[cfg(test)]
@@ -21,10 +22,10 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2
 use rustix::io::Errno;
 use virtiofsd::filesystem::Entry;
 
-pub(crate) use change::Maker;
+use crate::keep::Keeper;
+pub(crate) use change::Caller;
 pub(crate) use content::Listing;
 use node::{Ident, Node, Table};
 pub(crate) use owner::Owners;
@@ -70,6 +72,8 @@ pub(crate) struct Handle {
     file: File,
     /// Directories: reading moves the descriptor's position.
     reading: Mutex<()>,
+    /// Something was written, or cut off, through this handle.
+    wrote: AtomicBool,
 }
 
 /// See the module's description.
@@ -85,6 +89,9 @@ pub(crate) struct Beneath {
     /// Directories with the names in them that are mount points.
     covered: Vec<(Ident, CString)>,
     owners: owner::OwnerView,
+    /// Without one nothing is written down or kept.
+    keeper: Option<Keeper>,
+    names: keeping::NameLocks,
 }
 
 /// What a share is built from.
@@ -98,6 +105,8 @@ pub(crate) struct Parts {
     /// shown nor entered.
     pub(crate) mounts: Vec<PathBuf>,
     pub(crate) owners: Owners,
+    /// Where what would be lost is kept.
+    pub(crate) keeper: Option<Keeper>,
     /// How many descriptors the process may have.
     pub(crate) most_descriptors: u64,
 }
@@ -157,6 +166,8 @@ impl Beneath {
                 .unwrap_or(usize::MAX),
             own_fds: parts.own_fds,
             owners: owner::OwnerView::new(parts.owners),
+            keeper: parts.keeper,
+            names: keeping::NameLocks::new(),
         })
     }
 
@@ -259,7 +270,7 @@ impl Beneath {
             }
             0o100_000 => {
                 if let Some(fd) = node.fd() {
-                    return self.open_again(&fd, flags);
+                    return self.open_again(fd.as_fd(), flags);
                 }
                 let place = node.place();
                 let (_, dir) = self.dir(place.parent).map_err(stale)?;
@@ -277,7 +288,7 @@ impl Beneath {
     }
 
     /// Opens what an `O_PATH` descriptor shows; its kind is known and no link.
-    fn open_again(&self, fd: &OwnedFd, flags: OFlags) -> io::Result<File> {
+    fn open_again(&self, fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<File> {
         let name = fd.as_raw_fd().to_string();
         let file = rustix::fs::openat(&self.own_fds, name, flags, Mode::empty())
             .map_err(|errno| stale(errno.into()))?;
@@ -336,7 +347,7 @@ impl Beneath {
         }
         node.handles.fetch_add(1, Ordering::Relaxed);
         let id = self.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
-        let handle = Handle { node, file, reading: Mutex::new(()) };
+        let handle = Handle { node, file, reading: Mutex::new(()), wrote: AtomicBool::new(false) };
         handles.insert(id, Arc::new(handle));
         Ok(id)
     }
@@ -351,19 +362,26 @@ impl Beneath {
     }
 
     /// Closes a handle.
-    pub(crate) fn release(&self, node: u64, id: u64) -> io::Result<()> {
-        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        match handles.get(&id) {
-            Some(handle) if handle.node.id == node => {
-                let handle = handles.remove(&id);
-                // The file is closed after the lock is free again.
-                drop(handles);
-                if let Some(handle) = handle {
-                    handle.node.handles.fetch_sub(1, Ordering::Relaxed);
-                }
-                Ok(())
+    pub(crate) fn release(&self, node: u64, id: u64, who: Caller) -> io::Result<()> {
+        let handle = {
+            let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+            match handles.get(&id) {
+                Some(handle) if handle.node.id == node => handles.remove(&id),
+                _ => None,
             }
-            _ => Err(Errno::BADF.into()),
-        }
+        };
+        // The file is closed after the lock is free again.
+        let handle = handle.ok_or(Errno::BADF)?;
+        self.complete(&handle, who);
+        handle.node.handles.fetch_sub(1, Ordering::Relaxed);
+        drop(handle);
+        // A guest that forgot the file before it closed it.
+        self.table.drop_forgotten(node);
+        Ok(())
+    }
+
+    /// The keeper, where there is one.
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 }

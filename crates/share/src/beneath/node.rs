@@ -7,11 +7,15 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::keeping::Version;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
 /// The number of the root, as FUSE fixes it.
 pub(crate) const ROOT: u64 = 1;
+
+/// References that the table itself has of a node.
+const IN_MAPS: usize = 2;
 
 /// Most inodes that a guest may know at a time: about 400 bytes each.
 const MOST_NODES: usize = 2_000_000;
@@ -62,6 +66,8 @@ pub(crate) struct Node {
     pinned: AtomicBool,
     /// Handles that are open on it.
     pub(crate) handles: AtomicU32,
+    /// How safe its last complete version is. Held for reading while content changes.
+    pub(crate) version: RwLock<Version>,
     lookups: Mutex<u64>,
 }
 
@@ -115,6 +121,7 @@ impl Table {
             recent: AtomicBool::new(true),
             pinned: AtomicBool::new(true),
             handles: AtomicU32::new(0),
+            version: RwLock::new(Version::default()),
             lookups: Mutex::new(1),
         });
         let mut maps = Maps { last_id: ROOT, ..Maps::default() };
@@ -170,6 +177,7 @@ impl Table {
             recent: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             handles: AtomicU32::new(0),
+            version: RwLock::new(Version::default()),
             lookups: Mutex::new(1),
         });
         maps.by_id.insert(node.id, Arc::clone(&node));
@@ -259,13 +267,30 @@ impl Table {
             *lookups = lookups.saturating_sub(count);
             *lookups
         };
+        // Whoever still works with the node, or has it open, must meet the same one
+        // as whoever looks it up anew: it knows which version is safe.
         if left == 0
+            && Arc::strong_count(node) == IN_MAPS
             && let Some(node) = maps.by_id.remove(&id)
         {
             maps.by_ident.remove(&node.ident);
             if node.pinned.load(Ordering::Relaxed) {
                 self.pinned.fetch_sub(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Drops a node that the guest forgot while it was in use.
+    pub(crate) fn drop_forgotten(&self, id: u64) {
+        if self.get(id).is_ok_and(|node| *lock(&node.lookups) == 0) {
+            self.forget(id, 0);
+        }
+    }
+
+    /// Closes a node's descriptor: the file lost its last name, and nobody has it open.
+    pub(crate) fn close(&self, node: &Node) {
+        if !node.pinned.load(Ordering::Relaxed) {
+            *lock(&node.fd) = None;
         }
     }
 

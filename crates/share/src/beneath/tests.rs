@@ -17,7 +17,7 @@ use virtiofsd::soft_idmap::Id;
 
 use super::*;
 
-const AGENT: Maker = Maker { uid: 1000, gid: 1000 };
+const AGENT: Caller = Caller { pid: 7, uid: 1000, gid: 1000 };
 
 fn directory(path: &Path) -> OwnedFd {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -36,6 +36,7 @@ fn share_with(path: &Path, most_descriptors: u64) -> Beneath {
             guest_uid: 1000,
             guest_gid: 1000,
         },
+        keeper: None,
         most_descriptors,
     })
     .unwrap()
@@ -99,10 +100,10 @@ impl ZeroCopyReader for Source {
 }
 
 fn content(share: &Beneath, id: u64) -> io::Result<Vec<u8>> {
-    let handle = share.open(id, 0)?;
+    let handle = share.open(id, 0, AGENT)?;
     let mut sink = Sink(Vec::new());
     let result = share.read((id, handle), &mut sink, 1 << 16, 0);
-    share.release(id, handle).unwrap();
+    share.release(id, handle, AGENT).unwrap();
     result.map(|_| sink.0)
 }
 
@@ -121,7 +122,7 @@ fn names(share: &Beneath, id: u64) -> Vec<Vec<u8>> {
             break;
         }
     }
-    share.release(id, handle).unwrap();
+    share.release(id, handle, AGENT).unwrap();
     names.retain(|name| name != b"." && name != b"..");
     names.sort();
     names
@@ -134,23 +135,29 @@ fn makes_writes_reads_renames_and_removes() {
     let dir = share.mkdir(1, c"d", 0o755, AGENT).unwrap().inode;
     let (entry, handle) = share.create(dir, c"f", (0o640, 2), AGENT).unwrap();
     let file = entry.inode;
-    assert_eq!(share.write((file, handle), Source(b"hello"), (5, 0), (2, false)).unwrap(), 5);
-    assert_eq!(share.write((file, handle), Source(b"!!"), (2, 0), (0o2002, false)).unwrap(), 2);
+    assert_eq!(
+        share.write((file, handle), Source(b"hello"), (5, 0), (2, false), AGENT).unwrap(),
+        5
+    );
+    assert_eq!(
+        share.write((file, handle), Source(b"!!"), (2, 0), (0o2002, false), AGENT).unwrap(),
+        2
+    );
     assert_eq!(fs::read(temp.path().join("d/f")).unwrap(), b"hello!!");
     let mode = fs::metadata(temp.path().join("d/f")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o640);
 
-    share.rename((dir, c"f"), (1, c"g"), 0).unwrap();
+    share.rename((dir, c"f"), (1, c"g"), 0, AGENT).unwrap();
     assert_eq!(content(&share, file).unwrap(), b"hello!!");
-    share.unlink(1, c"g").unwrap();
+    share.unlink(1, c"g", AGENT).unwrap();
     // The handle lives on, and attributes through the number alone do too.
     assert_eq!(share.getattr(file, None).unwrap().0.nlink, 0);
     let mut sink = Sink(Vec::new());
     share.read((file, handle), &mut sink, 100, 0).unwrap();
     assert_eq!(sink.0, b"hello!!");
-    share.release(file, handle).unwrap();
-    assert_eq!(errno(share.release(file, handle)), Errno::BADF);
-    share.rmdir(1, c"d").unwrap();
+    share.release(file, handle, AGENT).unwrap();
+    assert_eq!(errno(share.release(file, handle, AGENT)), Errno::BADF);
+    share.rmdir(1, c"d", AGENT).unwrap();
     assert!(names(&share, 1).is_empty());
 }
 
@@ -175,7 +182,7 @@ fn links_are_shown_and_not_followed() {
     assert_eq!(share.readlink(out.inode).unwrap(), b"/etc");
     assert_eq!(errno(share.lookup(out.inode, c"passwd")), Errno::NOTDIR);
     let file = id(&share, "file");
-    assert_eq!(errno(share.open(file, 0)), Errno::NXIO);
+    assert_eq!(errno(share.open(file, 0, AGENT)), Errno::NXIO);
     assert_eq!(errno(share.create(1, c"file", (0o644, 1), AGENT)), Errno::NXIO);
 }
 
@@ -188,7 +195,7 @@ fn a_file_replaced_on_the_host_is_stale_and_found_afresh() {
     let old = id(&share, "f");
     fs::write(temp.path().join("new"), "new").unwrap();
     fs::rename(temp.path().join("new"), &path).unwrap();
-    assert_eq!(errno(share.open(old, 0)), Errno::STALE);
+    assert_eq!(errno(share.open(old, 0, AGENT)), Errno::STALE);
     assert_eq!(errno(share.getattr(old, None)), Errno::STALE);
     assert_eq!(content(&share, id(&share, "f")).unwrap(), b"new");
 }
@@ -202,7 +209,7 @@ fn truncation_never_hits_a_file_that_took_the_name() {
     fs::remove_file(temp.path().join("f")).unwrap();
     fs::write(temp.path().join("keep"), "precious").unwrap();
     fs::rename(temp.path().join("keep"), temp.path().join("f")).unwrap();
-    assert_eq!(errno(share.open(old, 0o1001)), Errno::STALE);
+    assert_eq!(errno(share.open(old, 0o1001, AGENT)), Errno::STALE);
     assert_eq!(fs::read(temp.path().join("f")).unwrap(), b"precious");
 }
 
@@ -212,10 +219,10 @@ fn another_name_of_a_file_survives_the_first() {
     fs::write(temp.path().join("a"), "x").unwrap();
     let share = share(temp.path());
     let file = id(&share, "a");
-    assert_eq!(share.link(file, 1, c"b").unwrap().inode, file);
+    assert_eq!(share.link(file, 1, c"b", AGENT).unwrap().inode, file);
     // The last look was at `b`; make the place `a` again, then lose it.
     assert_eq!(id(&share, "a"), file);
-    share.unlink(1, c"a").unwrap();
+    share.unlink(1, c"a", AGENT).unwrap();
     assert_eq!(content(&share, file).unwrap(), b"x");
     assert_eq!(share.getattr(file, None).unwrap().0.nlink, 1);
 }
@@ -228,7 +235,7 @@ fn set_id_is_refused_and_nothing_is_half_changed() {
     let file = id(&share, "f");
     let change = SetattrIn { mode: 0o104_755, size: 0, ..SetattrIn::default() };
     let both = SetattrValid::MODE | SetattrValid::SIZE;
-    assert_eq!(errno(share.setattr(file, &change, None, both)), Errno::PERM);
+    assert_eq!(errno(share.setattr(file, &change, None, both, AGENT)), Errno::PERM);
     assert_eq!(fs::read(temp.path().join("f")).unwrap(), b"four");
     let change = SetattrIn {
         mode: 0o100_600,
@@ -237,7 +244,7 @@ fn set_id_is_refused_and_nothing_is_half_changed() {
         mtimensec: 5,
         ..SetattrIn::default()
     };
-    let (attr, _) = share.setattr(file, &change, None, both | SetattrValid::MTIME).unwrap();
+    let (attr, _) = share.setattr(file, &change, None, both | SetattrValid::MTIME, AGENT).unwrap();
     assert_eq!((attr.mode & 0o7777, attr.size), (0o600, 2));
     assert_eq!((attr.mtime, attr.mtimensec), (1_000_000_000, 5));
 }
@@ -251,7 +258,7 @@ fn chown_is_seen_inside_and_not_made_outside() {
     let file = id(&share, "f");
     let change = SetattrIn { uid: 999.into(), gid: 999.into(), ..SetattrIn::default() };
     let (attr, _) =
-        share.setattr(file, &change, None, SetattrValid::UID | SetattrValid::GID).unwrap();
+        share.setattr(file, &change, None, SetattrValid::UID | SetattrValid::GID, AGENT).unwrap();
     assert_eq!((attr.uid.into_inner(), attr.gid.into_inner()), (999, 999));
     let after = fs::metadata(temp.path().join("f")).unwrap();
     assert_eq!(
@@ -259,10 +266,10 @@ fn chown_is_seen_inside_and_not_made_outside() {
         (after.uid(), after.gid(), after.ctime_nsec())
     );
     // What a container's user makes is its own inside, the owner's outside.
-    let entry = share.mkdir(1, c"data", 0o700, Maker { uid: 999, gid: 998 }).unwrap();
+    let entry = share.mkdir(1, c"data", 0o700, Caller { pid: 7, uid: 999, gid: 998 }).unwrap();
     assert_eq!(entry.attr.uid.into_inner(), 999);
     assert_eq!(fs::metadata(temp.path().join("data")).unwrap().uid(), before.uid());
-    let root = share.mkdir(1, c"by-root", 0o700, Maker { uid: 0, gid: 0 }).unwrap();
+    let root = share.mkdir(1, c"by-root", 0o700, Caller { pid: 7, uid: 0, gid: 0 }).unwrap();
     assert_eq!(root.attr.uid.into_inner(), 1000);
 }
 
@@ -278,7 +285,7 @@ fn few_descriptors_serve_many_files_in_deep_trees() {
             dir = share.mkdir(dir, &name, 0o755, AGENT).unwrap().inode;
         }
         let (entry, handle) = share.create(dir, c"f", (0o644, 1), AGENT).unwrap();
-        share.release(entry.inode, handle).unwrap();
+        share.release(entry.inode, handle, AGENT).unwrap();
         files.push(entry.inode);
     }
     for round in 0..3 {
@@ -289,7 +296,7 @@ fn few_descriptors_serve_many_files_in_deep_trees() {
     }
     assert!(share.table.resident() <= 51, "{} kept", share.table.resident());
     // Renaming a directory far above does not lose what lies below it.
-    share.rename((1, c"d0-0"), (1, c"renamed"), 0).unwrap();
+    share.rename((1, c"d0-0"), (1, c"renamed"), 0, AGENT).unwrap();
     share.refresh();
     assert_eq!(share.table.resident(), 0);
     assert_eq!(content(&share, files[0]).unwrap(), b"");
@@ -303,7 +310,7 @@ fn too_many_opens_are_refused_and_the_share_lives() {
     let file = id(&share, "f");
     let mut handles = Vec::new();
     let refused = loop {
-        match share.open(file, 0) {
+        match share.open(file, 0, AGENT) {
             Ok(handle) => handles.push(handle),
             Err(error) => break Errno::from_io_error(&error).unwrap(),
         }
@@ -313,7 +320,7 @@ fn too_many_opens_are_refused_and_the_share_lives() {
     // Listing still works.
     assert_eq!(names(&share, 1), [b"f"]);
     for handle in handles {
-        share.release(file, handle).unwrap();
+        share.release(file, handle, AGENT).unwrap();
     }
     assert_eq!(content(&share, file).unwrap(), b"x");
 }
@@ -344,12 +351,12 @@ fn foreign_handles_are_refused() {
     fs::write(temp.path().join("b"), "b").unwrap();
     let share = share(temp.path());
     let (a, b) = (id(&share, "a"), id(&share, "b"));
-    let handle = share.open(a, 0).unwrap();
+    let handle = share.open(a, 0, AGENT).unwrap();
     let mut sink = Sink(Vec::new());
     assert_eq!(errno(share.read((b, handle), &mut sink, 1, 0)), Errno::BADF);
     assert_eq!(errno(share.read((a, handle + 1), &mut sink, 1, 0)), Errno::BADF);
     assert_eq!(errno(share.read((a, handle), &mut sink, 1, u64::MAX)), Errno::FBIG);
-    assert_eq!(errno(share.open(1, 0)), Errno::ISDIR);
+    assert_eq!(errno(share.open(1, 0, AGENT)), Errno::ISDIR);
     assert_eq!(errno(share.opendir(a)), Errno::NOTDIR);
 }
 
@@ -359,15 +366,15 @@ fn attributes_are_the_users_own_only() {
     fs::write(temp.path().join("f"), "").unwrap();
     let share = share(temp.path());
     let file = id(&share, "f");
-    share.setxattr(file, c"user.a", b"1", 0).unwrap();
-    assert_eq!(errno(share.setxattr(file, c"security.x", b"1", 0)), Errno::PERM);
-    assert_eq!(errno(share.setxattr(file, c"trusted.x", b"1", 0)), Errno::PERM);
+    share.setxattr(file, c"user.a", b"1", 0, AGENT).unwrap();
+    assert_eq!(errno(share.setxattr(file, c"security.x", b"1", 0, AGENT)), Errno::PERM);
+    assert_eq!(errno(share.setxattr(file, c"trusted.x", b"1", 0, AGENT)), Errno::PERM);
     match share.listxattr(file, 100).unwrap() {
         virtiofsd::filesystem::ListxattrReply::Names(names) => assert_eq!(names, b"user.a\0"),
         virtiofsd::filesystem::ListxattrReply::Count(_) => panic!("names were asked for"),
     }
     assert_eq!(errno(share.getxattr(file, c"user.none", 10)), Errno::NODATA);
-    share.removexattr(file, c"user.a").unwrap();
+    share.removexattr(file, c"user.a", AGENT).unwrap();
 }
 
 #[test]
@@ -417,14 +424,14 @@ fn a_directory_swapped_for_a_link_between_look_and_use_leads_nowhere() {
     assert_eq!(errno(share.opendir(sub)), Errno::STALE);
     for file in [file, deep] {
         assert_eq!(errno(content(&share, file)), Errno::STALE);
-        assert_eq!(errno(share.open(file, 0o1001)), Errno::STALE);
+        assert_eq!(errno(share.open(file, 0o1001, AGENT)), Errno::STALE);
         assert_eq!(errno(share.getattr(file, None)), Errno::STALE);
-        assert_eq!(errno(share.link(file, 1, c"stolen")), Errno::STALE);
+        assert_eq!(errno(share.link(file, 1, c"stolen", AGENT)), Errno::STALE);
     }
     assert_eq!(errno(share.create(d, c"new", (0o644, 1), AGENT)), Errno::STALE);
     assert_eq!(errno(share.mkdir(sub, c"new", 0o755, AGENT)), Errno::STALE);
-    assert_eq!(errno(share.unlink(d, c"f")), Errno::STALE);
-    assert_eq!(errno(share.rename((1, c"d"), (sub, c"in"), 0)), Errno::STALE);
+    assert_eq!(errno(share.unlink(d, c"f", AGENT)), Errno::STALE);
+    assert_eq!(errno(share.rename((1, c"d"), (sub, c"in"), 0, AGENT)), Errno::STALE);
     assert_eq!(fs::read(outside.path().join("f")).unwrap(), b"SECRET");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
     // Back in place, everything is what it was.

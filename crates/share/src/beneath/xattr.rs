@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use virtiofsd::filesystem::{GetxattrReply, ListxattrReply};
 
 use super::Beneath;
+use super::change::Caller;
 use crate::rules;
 
 /// Largest value and list that Linux keeps, in bytes.
@@ -21,22 +22,27 @@ impl Beneath {
         name: &CStr,
         value: &[u8],
         flags: u32,
+        who: Caller,
     ) -> io::Result<()> {
         rules::xattr_change(name.to_bytes())?;
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::INVAL)?;
-        let file = self.xattr_file(id)?.ok_or(Errno::PERM)?;
+        let node = self.table.get(id)?;
+        let file = self.xattr_file(&node)?.ok_or(Errno::PERM)?;
+        self.note_xattr(&node, &file, name, who);
         Ok(rustix::fs::fsetxattr(&file, name, value, flags)?)
     }
 
-    pub(crate) fn removexattr(&self, id: u64, name: &CStr) -> io::Result<()> {
+    pub(crate) fn removexattr(&self, id: u64, name: &CStr, who: Caller) -> io::Result<()> {
         rules::xattr_change(name.to_bytes())?;
-        let file = self.xattr_file(id)?.ok_or(Errno::PERM)?;
+        let node = self.table.get(id)?;
+        let file = self.xattr_file(&node)?.ok_or(Errno::PERM)?;
+        self.note_xattr(&node, &file, name, who);
         Ok(rustix::fs::fremovexattr(&file, name)?)
     }
 
     pub(crate) fn getxattr(&self, id: u64, name: &CStr, size: u32) -> io::Result<GetxattrReply> {
         rules::xattr_look(name.to_bytes())?;
-        let file = self.xattr_file(id)?.ok_or(Errno::NODATA)?;
+        let file = self.xattr_file(&self.table.get(id)?)?.ok_or(Errno::NODATA)?;
         let mut value = vec![0; LARGEST];
         let length = rustix::fs::fgetxattr(&file, name, &mut value[..])?;
         value.truncate(length);
@@ -48,7 +54,7 @@ impl Beneath {
 
     pub(crate) fn listxattr(&self, id: u64, size: u32) -> io::Result<ListxattrReply> {
         let mut visible = Vec::new();
-        if let Some(file) = self.xattr_file(id)? {
+        if let Some(file) = self.xattr_file(&self.table.get(id)?)? {
             let mut names = vec![0; LARGEST];
             let length = rustix::fs::flistxattr(&file, &mut names[..])?;
             for name in names[..length].split(|byte| *byte == 0) {

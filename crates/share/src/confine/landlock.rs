@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::ConfineError;
@@ -19,7 +19,25 @@ const LEAST: ABI = ABI::V2;
 const MOST: ABI = ABI::V6;
 
 pub(super) fn restrict(root: &OwnedFd, read_only: bool) -> Result<Landlock, ConfineError> {
-    let rights = rights(read_only);
+    enforce(&[root], rights(read_only))
+}
+
+/// A keeper's: the same rights in folder and store, since a file may only be linked
+/// to where it can be used no further. It uses them in the store.
+pub(super) fn restrict_keeper(folder: &OwnedFd, store: &OwnedFd) -> Result<Landlock, ConfineError> {
+    let rights = AccessFs::ReadFile
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::ReadDir
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::Refer;
+    enforce(&[folder, store], rights)
+}
+
+fn enforce(places: &[&OwnedFd], rights: BitFlags<AccessFs>) -> Result<Landlock, ConfineError> {
+    let rules = places.iter().map(|place| Ok::<_, RulesetError>(PathBeneath::new(*place, rights)));
     let status = (|| {
         Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
@@ -29,7 +47,7 @@ pub(super) fn restrict(root: &OwnedFd, read_only: bool) -> Result<Landlock, Conf
             .handle_access(AccessNet::from_all(MOST))?
             .scope(Scope::from_all(MOST))?
             .create()?
-            .add_rule(PathBeneath::new(root, rights))?
+            .add_rules(rules)?
             .restrict_self()
     })()
     .map_err(|error| missing(io::Error::other(error)))?;
@@ -96,6 +114,31 @@ mod tests {
             denied(fs::read_dir("/"));
             denied(fs::write(folder.with_extension("beside"), ""));
             denied(std::net::TcpListener::bind("127.0.0.1:0"));
+        });
+    }
+
+    #[test]
+    fn a_keeper_links_from_the_folder_to_its_store_and_reaches_nothing_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let place = |name: &str| temp.path().join(name);
+        for name in ["folder", "store", "beside"] {
+            fs::create_dir(place(name)).unwrap();
+            fs::write(place(name).join("f"), "x").unwrap();
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let open = |name| fs::File::open(place(name)).unwrap().into();
+                restrict_keeper(&open("folder"), &open("store")).unwrap();
+                fs::hard_link(place("folder/f"), place("store/1")).unwrap();
+                fs::write(place("store/2"), "y").unwrap();
+                fs::rename(place("store/2"), place("store/3")).unwrap();
+                fs::create_dir(place("store/session")).unwrap();
+                denied(fs::read(place("beside/f")));
+                denied(fs::hard_link(place("store/1"), place("beside/1")));
+                denied(fs::write(place("beside/new"), ""));
+                denied(fs::read("/etc/passwd"));
+                denied(std::net::TcpListener::bind("127.0.0.1:0"));
+            });
         });
     }
 

@@ -4,6 +4,7 @@
 //! Knows nothing of FUSE. Order matters and is explained in [`enter`].
 
 mod ids;
+mod keeper;
 mod landlock;
 mod mounts;
 mod seccomp;
@@ -18,7 +19,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 pub(crate) use ids::{Mapping, map_for};
-pub(crate) use seccomp::filter_all_threads;
+pub(crate) use keeper::enter_keeper;
+pub(crate) use seccomp::{Filter, filter_all_threads};
 
 use crate::ops::Access;
 use crate::spec::{Confinement, Landlock, Protection, ShareSpec};
@@ -184,7 +186,7 @@ pub(crate) fn enter(spec: &ShareSpec) -> Result<Inside, ConfineError> {
     };
 
     rustix::thread::set_no_new_privs(true).map_err(ConfineError::step("no_new_privs"))?;
-    drop_capabilities(namespaces)?;
+    drop_capabilities(in_name_space(namespaces), namespaces)?;
     // Not to be traced, and no core: its memory holds the folder's content.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(ConfineError::step("forbidding dumps"))?;
@@ -200,11 +202,16 @@ pub(crate) fn enter(spec: &ShareSpec) -> Result<Inside, ConfineError> {
 /// permission bits, and its root must be able to remove a read-only directory.
 /// The host's kernel honours it for files only whose owner is mapped, that is,
 /// the folder's owner's.
-fn drop_capabilities(namespaces: bool) -> Result<(), ConfineError> {
-    let keep = if namespaces { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() };
+fn in_name_space(namespaces: bool) -> CapabilitySet {
+    if namespaces { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() }
+}
+
+/// Keeps these capabilities and no way to any other. The bounding set can only be
+/// emptied by who has the right to.
+fn drop_capabilities(keep: CapabilitySet, bounding: bool) -> Result<(), ConfineError> {
     let sets =
         CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
-    if namespaces {
+    if bounding {
         for (_, capability) in CapabilitySet::all().iter_names() {
             match rustix::thread::remove_capability_from_bounding_set(capability) {
                 // A capability that this kernel does not know yet.

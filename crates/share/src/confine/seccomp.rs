@@ -1,4 +1,4 @@
-//! The system calls that a serving share makes; any other fails with EPERM.
+//! The system calls that a serving share and its keeper make; any other fails with EPERM.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -85,6 +85,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_restart_syscall,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
+    libc::SYS_timerfd_settime,
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
     libc::SYS_membarrier,
@@ -118,7 +119,19 @@ fn any(argument: u8, values: &[u64]) -> Built<Vec<SeccompRule>> {
     values.iter().map(|value| one(argument, SeccompCmpOp::Eq, *value)).collect()
 }
 
-fn rules() -> Built<Rules> {
+/// Whose filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// A serving share's.
+    Share,
+    /// A keeper's, who also copies files by reference.
+    Keeper,
+}
+
+/// ioctl: what shares blocks between files.
+const FICLONE: u64 = 0x4004_9409;
+
+fn rules(whose: Filter) -> Built<Rules> {
     let mut rules: Rules =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
     let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
@@ -135,14 +148,18 @@ fn rules() -> Built<Rules> {
     let clone_fs = u64::from(libc::CLONE_FS.cast_unsigned());
     rules.insert(libc::SYS_unshare, any(0, &[clone_fs])?);
     rules.insert(libc::SYS_prctl, any(0, &[PR_SET_NAME, PR_GET_SECCOMP, PR_GET_NO_NEW_PRIVS])?);
-    rules.insert(libc::SYS_ioctl, any(1, &[libc::FIONBIO])?);
+    let controls: &[u64] = match whose {
+        Filter::Share => &[libc::FIONBIO],
+        Filter::Keeper => &[libc::FIONBIO, FICLONE],
+    };
+    rules.insert(libc::SYS_ioctl, any(1, controls)?);
     Ok(rules)
 }
 
-fn programs() -> Built<Vec<BpfProgram>> {
+fn programs(whose: Filter) -> Built<Vec<BpfProgram>> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let eperm = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let main = SeccompFilter::new(rules()?, eperm, SeccompAction::Allow, arch)?;
+    let main = SeccompFilter::new(rules(whose)?, eperm, SeccompAction::Allow, arch)?;
     // The flags of clone3 are out of a filter's sight; told that it does not
     // exist, the C library takes clone.
     let enosys = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
@@ -152,12 +169,12 @@ fn programs() -> Built<Vec<BpfProgram>> {
 }
 
 /// Puts the filter on every thread of the process, and on those to come.
-pub(crate) fn filter_all_threads() -> Result<(), ConfineError> {
+pub(crate) fn filter_all_threads(whose: Filter) -> Result<(), ConfineError> {
     let failed = |error: String| ConfineError::Step {
         step: "the system-call filter",
         source: io::Error::other(error),
     };
-    for program in programs().map_err(|error| failed(error.to_string()))? {
+    for program in programs(whose).map_err(|error| failed(error.to_string()))? {
         seccompiler::apply_filter_all_threads(&program)
             .map_err(|error| failed(error.to_string()))?;
     }
@@ -173,7 +190,7 @@ mod tests {
     fn what_a_share_does_not_do_fails() {
         std::thread::spawn(|| {
             rustix::thread::set_no_new_privs(true).unwrap();
-            for program in programs().unwrap() {
+            for program in programs(Filter::Share).unwrap() {
                 seccompiler::apply_filter(&program).unwrap();
             }
             let refused = |error: io::Error| assert_eq!(error.raw_os_error(), Some(libc::EPERM));

@@ -12,6 +12,7 @@ use virtiofsd::oslib::{ReadvFlags, WritevFlags};
 
 use super::*;
 use crate::beneath::{Owners, Parts};
+use crate::keep::Keeper;
 use crate::ops::{Access, Mode, Need};
 
 struct Nothing;
@@ -41,13 +42,21 @@ impl ZeroCopyReader for Nothing {
 }
 
 const O_RDWR: u32 = 2;
-const ROOT: u64 = 1;
+pub(super) const ROOT: u64 = 1;
 
-fn context() -> Context {
+pub(super) fn context() -> Context {
     Context { uid: 1000.into(), gid: 1000.into(), pid: 1 }
 }
 
 fn guarded(path: &Path, chown: Chown) -> (Guarded, Arc<Gate>) {
+    guarded_with(path, chown, None)
+}
+
+pub(super) fn guarded_with(
+    path: &Path,
+    chown: Chown,
+    keeper: Option<Keeper>,
+) -> (Guarded, Arc<Gate>) {
     let directory = |path: &Path| -> OwnedFd {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(CWD, path, flags, Bits::empty()).unwrap()
@@ -63,6 +72,7 @@ fn guarded(path: &Path, chown: Chown) -> (Guarded, Arc<Gate>) {
             guest_uid: 1000,
             guest_gid: 1000,
         },
+        keeper,
         most_descriptors: 4096,
     })
     .unwrap();
@@ -70,7 +80,7 @@ fn guarded(path: &Path, chown: Chown) -> (Guarded, Arc<Gate>) {
     (Guarded::new(Arc::clone(&gate), Arc::new(folder), chown), gate)
 }
 
-fn errno<T>(result: io::Result<T>) -> Option<Errno> {
+pub(super) fn errno<T>(result: io::Result<T>) -> Option<Errno> {
     result.err().and_then(|error| Errno::from_io_error(&error))
 }
 

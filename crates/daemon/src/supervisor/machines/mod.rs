@@ -4,6 +4,7 @@
 //! that two runs at once start it once. What runs is on disk before it is relied on: a new
 //! daemon adopts it.
 
+mod kept;
 mod shares;
 mod start;
 mod status;

@@ -11,6 +11,7 @@ use ringfence_model::status::ShareMode;
 use super::{Cell, Live, Machines, failed, machine_error};
 use crate::guest::GuestError;
 use crate::guest::protocol::Kind;
+use crate::keepers::{self, KeeperSockets};
 use crate::shares::{self, ShareSockets, ShareUids};
 use crate::store::{MachineRuntime, ShareRuntime};
 use crate::supervisor::restore::Held;
@@ -44,6 +45,7 @@ impl Machines {
         if let Some(known) = self.shares_of(name).get(&folder.id)
             && known.process.lives()
             && known.access == access
+            && self.may_go_on(name, known).await
         {
             let control = self.share_sockets(name, known).control;
             // A session may be at work in it: then it is open already, and stays so.
@@ -74,6 +76,7 @@ impl Machines {
             // Its process died: the guest must let go of the device before a new one comes.
             let _ = self.unmount(live, &dead).await;
             live.qemu.unplug(&dead.tag).await.map_err(engine)?;
+            dead.process.kill().await;
         }
         let slot = match free_slot(&runtime) {
             Some(slot) => slot,
@@ -89,9 +92,23 @@ impl Machines {
             .map(|uids| ShareUids { share: uids.share(slot), qemu: uids.qemu() });
         let sockets = ShareSockets::of(&self.sockets(name), &device);
         let log = self.layout.machine(name).join(format!("share-{}.log", folder.id));
-        let process = shares::start(folder, access, &device, &sockets, uids, &log).await.map_err(
-            |error| machine_error(name, error).hint("what this host lacks: ringfence doctor"),
-        )?;
+        let lacks =
+            |error| machine_error(name, error).hint("what this host lacks: ringfence doctor");
+        // It is there before the share, and ends with it.
+        let keeper = match access {
+            Access::Rw => {
+                let (store, kept) =
+                    (self.layout.kept(&folder.id), KeeperSockets::of(&self.sockets(name), &device));
+                let log = self.layout.machine(name).join(format!("keeper-{}.log", folder.id));
+                Some(keepers::start(folder, &store, &kept, &log).await.map_err(lacks)?)
+            }
+            Access::Ro => None,
+        };
+        let started = shares::start(folder, access, &device, &sockets, uids, &log).await;
+        if let (Err(_), Some(keeper)) = (&started, keeper) {
+            keeper.kill().await;
+        }
+        let process = started.map_err(lacks)?;
         let share = ShareRuntime {
             process,
             tag: device.clone(),
