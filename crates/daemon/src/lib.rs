@@ -10,6 +10,7 @@ pub mod guest;
 pub mod host;
 pub mod image;
 pub mod keepers;
+mod mount;
 pub mod server;
 pub mod session;
 pub mod shares;
@@ -81,6 +82,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     tokio::spawn(Arc::clone(&daemon).protect_folders());
     tokio::spawn(Arc::clone(&daemon).keep_house());
     tokio::spawn(Arc::clone(&daemon).verify_vaults());
+    tokio::spawn(Arc::clone(&daemon).keep_copies());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
     tokio::spawn(Arc::clone(&daemon).mind_keepers());
     let mut terminated = signal(SignalKind::terminate())?;
@@ -125,6 +127,16 @@ pub fn gateway() -> ExitCode {
 pub fn session_process() -> ExitCode {
     let _ = rustix::process::setsid();
     match session::run(io::stdin().lock(), io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// Shows one vault's snapshots as a file system.
+#[must_use]
+pub fn mount_process() -> ExitCode {
+    let _ = rustix::process::setsid();
+    match mount::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
     }

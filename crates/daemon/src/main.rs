@@ -29,6 +29,9 @@ enum Role {
     /// One session's ssh, terminal and record; reads its specification from standard input.
     #[command(hide = true)]
     Session,
+    /// One vault's snapshots as a file system; reads its specification from standard input.
+    #[command(hide = true)]
+    Mount,
 }
 
 // Not asynchronous: share, keeper and gateway confine themselves while they have one thread.
@@ -39,5 +42,6 @@ fn main() -> ExitCode {
         Role::Keeper => ringfenced::keeper(),
         Role::Gateway => ringfenced::gateway(),
         Role::Session => ringfenced::session_process(),
+        Role::Mount => ringfenced::mount_process(),
     }
 }

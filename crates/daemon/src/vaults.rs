@@ -20,15 +20,20 @@ use ringfence_vault::{
     VaultError, VaultKey,
 };
 
-use crate::host::{files, thread};
+use crate::host::{facts, files, thread};
 use crate::store::Store;
 use crate::supervisor::report::Report;
 
 mod convert;
+pub(crate) mod copies;
+mod keyring;
 mod restore;
+mod secrets;
+mod sftp;
 mod verify;
 
 pub(crate) use restore::Restoring;
+pub(crate) use verify::Repairing;
 
 /// Most unreadable files that one note names.
 const NAMED: usize = 5;
@@ -81,12 +86,17 @@ pub(crate) struct Vaults {
     store: Store,
     open: Mutex<HashMap<FolderId, Arc<Vault>>>,
     writers: Mutex<HashMap<FolderId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whether keys also go into the desktop's keyring: not those of a directory that some
+    /// other program, such as a test, made for itself.
+    use_keyring: bool,
     lookers: verify::Lookers,
 }
 
 impl Vaults {
     pub(crate) fn new(layout: Layout, store: Store) -> Self {
+        let own = Layout::resolve(&facts::environment());
         Self {
+            use_keyring: own.is_ok_and(|own| own == layout),
             layout,
             store,
             open: Mutex::default(),
@@ -112,11 +122,19 @@ impl Vaults {
         let (directory, key_file) =
             (self.layout.vault(&folder.id), self.layout.vault_key(&folder.id));
         let path = folder.path.clone();
+        if directory.join("config").exists() && !key_file.exists() {
+            self.find_lost_key(folder).await?;
+        }
         let vault =
             blocking(move || open_or_create(&directory, &key_file)).await.map_err(|error| {
                 vault_error(&error)
                     .hint(format!("look closer: ringfence backup check {}", path.display()))
             })?;
+        if let (true, Ok(key)) = (self.use_keyring, self.key(folder)) {
+            // Behind, because a desktop may be slow to answer.
+            let key = key.reveal().to_owned();
+            tokio::spawn(keyring::keep(folder.id.clone(), folder.path.clone(), key));
+        }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(open.entry(folder.id.clone()).or_insert_with(|| Arc::new(vault))))
     }
@@ -145,7 +163,11 @@ impl Vaults {
         how: How,
         report: &Report,
     ) -> Result<Taken, ApiError> {
+        let fresh = !self.layout.vault_key(&folder.id).exists();
         let vault = self.vault(folder).await?;
+        if fresh {
+            report.note(self.about_the_key(folder));
+        }
         let labels = Labels {
             kind: convert::to_vault(kind),
             session: session.map(|session| session.id.to_string()),
@@ -194,6 +216,41 @@ impl Vaults {
         let walked = outcome.mode != SnapshotMode::Changes;
         let not_covered = convert::not_covered(&outcome);
         Ok(Taken { view: convert::snapshot(&outcome.snapshot), walked, not_covered })
+    }
+
+    /// A key file that is gone comes back from the keyring, if that has it.
+    async fn find_lost_key(&self, folder: &Folder) -> Result<(), ApiError> {
+        let file = self.layout.vault_key(&folder.id);
+        let known = if self.use_keyring { keyring::find(&folder.id).await } else { None };
+        let Some(key) = known else {
+            return Err(ApiError::new(
+                ErrorKind::Vault,
+                format!(
+                    "the key of the backup of {} is missing: there is no {}",
+                    folder.path.display(),
+                    file.display()
+                ),
+            )
+            .hint("put that file back; nothing was changed")
+            .hint(format!(
+                "or, with the recovery sheet: ringfence backup recover {} --to DIR",
+                self.layout.vault(&folder.id).display()
+            )));
+        };
+        tracing::warn!(folder = %folder.path.display(), "the key file is gone: taken from the keyring");
+        let stored = VaultKey::from_password(&key).and_then(|key| key.store(&file));
+        stored.map_err(|error| vault_error(&error))
+    }
+
+    /// What is said once, when a vault is made: what losing its key means.
+    fn about_the_key(&self, folder: &Folder) -> String {
+        let path = folder.path.display();
+        format!(
+            "The backup of {path} is encrypted. Its key is in {}. If that file is lost, nobody can \
+             read the backup, not even you: print the key once and keep it elsewhere: \
+             ringfence backup key --sheet {path}",
+            self.layout.vault_key(&folder.id).display()
+        )
     }
 
     /// All snapshots, newest first, and sentences about those that are damaged.
@@ -299,11 +356,9 @@ impl Vaults {
         Ok(())
     }
 
-    /// The password of a folder's vault. A secret.
-    pub(crate) fn reveal_key(&self, folder: &Folder) -> Result<String, ApiError> {
-        let key = VaultKey::load(&self.layout.vault_key(&folder.id))
-            .map_err(|error| vault_error(&error))?;
-        Ok(key.reveal().to_owned())
+    /// The key of a folder's vault.
+    pub(crate) fn key(&self, folder: &Folder) -> Result<VaultKey, ApiError> {
+        VaultKey::load(&self.layout.vault_key(&folder.id)).map_err(|error| vault_error(&error))
     }
 }
 

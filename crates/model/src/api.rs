@@ -306,11 +306,92 @@ pub struct BackupSetRequest {
     pub name: Option<String>,
 }
 
+/// `POST /v1/backup/copy` → stream of `Item<Vec<CopyStatus>>`: brings a folder's second copies
+/// up to date now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupCopyRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Begin anew where a copy that was made before is gone.
+    pub start_over: bool,
+}
+
+/// `POST /v1/backup/recover` → stream of `Item<RecoverView>`: a folder out of its copy. Holds a
+/// secret: never logged.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverRequest {
+    /// Where the copy lies.
+    pub target: String,
+    /// The key as the person has it: typed, or the text of a recovery sheet.
+    pub key: String,
+    /// The directory to restore into.
+    pub to: PathBuf,
+    /// Which state; `None`: the newest snapshot.
+    pub at: Option<StateSelector>,
+    /// Only list the snapshots.
+    pub list_only: bool,
+    /// Protect the directory from now on, with the copy's vault.
+    pub register: bool,
+}
+
+impl std::fmt::Debug for RecoverRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecoverRequest({}, ..)", self.target)
+    }
+}
+
+/// What came of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverView {
+    /// Where the copy lies.
+    pub copy: String,
+    /// The folder that it was made of, on the computer that made it.
+    pub folder: PathBuf,
+    /// The directory that was restored into.
+    pub to: PathBuf,
+    /// The copy's snapshots, the newest first.
+    pub snapshots: Vec<crate::history::SnapshotView>,
+    /// The snapshot that was restored; absent when only a list was asked for.
+    pub restored: Option<crate::history::SnapshotView>,
+    /// Whether the directory is protected now, with this history.
+    pub registered: bool,
+}
+
+/// `POST /v1/backup/mount` → `MountView`: shows a folder's snapshots as a file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// An empty directory.
+    pub at: PathBuf,
+}
+
+/// The snapshots are shown as long as a connection to the socket is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountView {
+    /// Where.
+    pub at: PathBuf,
+    /// The folder.
+    pub folder: PathBuf,
+    /// The socket to connect to.
+    pub socket: PathBuf,
+}
+
 /// `GET /v1/backup/key?folder=DIR`. A secret: never logged.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupKeyView {
     /// The password of the folder's vault.
     pub key: String,
+    /// A word that shows whether it was copied rightly.
+    pub check_word: String,
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its id.
+    pub id: crate::name::FolderId,
+    /// Its vault, as stock restic is told.
+    pub vault: PathBuf,
+    /// Its second copies, as stock restic is told.
+    pub copies: Vec<String>,
 }
 
 impl std::fmt::Debug for BackupKeyView {

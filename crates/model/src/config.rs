@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::copy::CopyTarget;
 use crate::folder::{Access, FolderRules};
 use crate::health::CheckEvery;
 use crate::name::{ProfileName, RecipeName};
@@ -103,6 +104,10 @@ pub struct Defaults {
     pub limit: Option<Size>,
     /// How often vaults are checked.
     pub check: CheckEvery,
+    /// Where second copies go, of folders that do not say.
+    pub copy: Vec<CopyTarget>,
+    /// How much a copy may send in a second; `None`: a moderate amount.
+    pub copy_rate: Option<Size>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -135,6 +140,9 @@ struct RawDefaultBackup {
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
     check: Option<CheckEvery>,
+    #[serde(default)]
+    copy: Vec<Spanned<String>>,
+    copy_rate: Option<Size>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,6 +169,7 @@ struct RawBackup {
     enabled: Option<bool>,
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
+    copy: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,6 +206,12 @@ impl Config {
         rules.limit.or(self.defaults.limit)
     }
 
+    /// Where second copies of a folder's vault go.
+    #[must_use]
+    pub fn copies_of<'a>(&'a self, rules: &'a FolderRules) -> &'a [CopyTarget] {
+        rules.copy.as_deref().unwrap_or(&self.defaults.copy)
+    }
+
     /// Reads a configuration file's text. `home` replaces a leading `~`.
     ///
     /// # Errors
@@ -213,7 +228,19 @@ impl Config {
             words.map(|words| keep_rule(&words, text).map_err(|(o, m)| at(o, m))).transpose()
         };
 
+        let copies = |targets: Vec<Spanned<String>>| {
+            copy_targets(&targets, home).map_err(|(offset, message)| {
+                let mut error = at(offset, message);
+                // Somebody may have put a password there: it is not repeated.
+                error.excerpt = error.excerpt.chars().take(error.column - 1).collect();
+                error.excerpt.push('…');
+                error
+            })
+        };
+
         let defaults = Defaults {
+            copy: copies(raw.defaults.backup.copy)?,
+            copy_rate: raw.defaults.backup.copy_rate,
             keep: keep(raw.defaults.backup.keep)?.unwrap_or_default(),
             limit: raw.defaults.backup.limit,
             check: raw.defaults.backup.check.unwrap_or_default(),
@@ -256,6 +283,7 @@ impl Config {
                 backup: folder.backup.enabled.unwrap_or(true),
                 keep: keep(folder.backup.keep)?,
                 limit: folder.backup.limit,
+                copy: folder.backup.copy.map(copies).transpose()?,
             });
         }
 
@@ -288,6 +316,24 @@ fn keep_rule(words: &Spanned<String>, text: &str) -> Result<Keep, (usize, String
         let offset = if within { span.start + 1 + error.offset } else { span.start };
         (offset, format!("`keep`: {}", error.message))
     })
+}
+
+/// Places for second copies, or what is wrong with one and where in the file.
+fn copy_targets(
+    written: &[Spanned<String>],
+    home: &Path,
+) -> Result<Vec<CopyTarget>, (usize, String)> {
+    let mut targets = Vec::new();
+    for text in written {
+        let start = text.span().start;
+        let target =
+            CopyTarget::parse(text.get_ref(), home).map_err(|error| (start, error.to_string()))?;
+        if targets.contains(&target) {
+            return Err((start, format!("{target} is listed twice")));
+        }
+        targets.push(target);
+    }
+    Ok(targets)
 }
 
 fn expand_home(path: &str, home: &Path) -> PathBuf {
@@ -394,6 +440,24 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_copied_where_they_say_else_where_the_defaults_say() {
+        let config = parse(
+            "[defaults.backup]\ncopy = [\"~/copies\", \"sftp:nas:/b\"]\ncopy_rate = \"4MiB\"\n\
+             [[folder]]\npath = \"/a\"\n[folder.backup]\ncopy = [\"s3:host/bucket\"]\n\
+             [[folder]]\npath = \"/b\"\n[[folder]]\npath = \"/c\"\n[folder.backup]\ncopy = []\n",
+        )
+        .expect("parses");
+        let shown = |folder: usize| -> Vec<String> {
+            let targets = config.copies_of(&config.folders[folder]);
+            targets.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(shown(0), ["s3:https://host/bucket"]);
+        assert_eq!(shown(1), ["/home/ann/copies", "sftp:nas:/b"]);
+        assert_eq!(shown(2), Vec::<String>::new());
+        assert_eq!(config.defaults.copy_rate, Some(Size::mib(4)));
+    }
+
+    #[test]
     fn mistakes_name_their_place_and_the_nearest_key() {
         let cases = [
             "[[folder]]\npath = \"~/a\"\nprofils = [\"claude\"]\n",
@@ -407,6 +471,9 @@ mod tests {
             "[defaults.backup]\nenabled = false\n",
             "[defaults.backup]\ncheck = \"1 day\"\n",
             "[defaults.backup]\ncheck = \"0s\"\n",
+            "[defaults.backup]\ncopy = [\"/mnt/a\", \"rest:https://ann:hunter2@nas/\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopy = [\"/mnt/a\", \"/mnt/a/\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopies = [\"/mnt/a\"]\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults]\nmemory = 4096\n",
             "[defaults]\nmemory = \"lots\"\n",

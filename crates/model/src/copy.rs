@@ -300,6 +300,9 @@ pub struct CopyRecord {
     pub last: Option<Timestamp>,
     /// The vault's newest snapshot at that moment.
     pub snapshot: Option<String>,
+    /// When the youngest of the vault's snapshot files was written at that moment.
+    #[serde(default)]
+    pub seen: Option<Timestamp>,
     /// When it was last compared with the vault, successfully or not.
     pub tried: Option<Timestamp>,
     /// Attempts that failed since the last that did not.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::copy::CopyTarget;
 use crate::name::FolderId;
 use crate::profile::Selector;
 use crate::retention::Keep;
@@ -40,6 +41,9 @@ pub struct FolderRules {
     /// How large its vault may get; `None`: as the defaults say.
     #[serde(default)]
     pub limit: Option<Size>,
+    /// Where second copies of its vault go; `None`: as the defaults say.
+    #[serde(default)]
+    pub copy: Option<Vec<CopyTarget>>,
 }
 
 impl FolderRules {
@@ -53,6 +57,7 @@ impl FolderRules {
             backup: true,
             keep: None,
             limit: None,
+            copy: None,
         }
     }
 }

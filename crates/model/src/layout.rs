@@ -84,6 +84,12 @@ impl Layout {
         self.config.join("config.toml")
     }
 
+    /// Logins and key files for second copies; 0600, else it is not read.
+    #[must_use]
+    pub fn copy_secrets(&self) -> PathBuf {
+        self.config.join("copy-secrets.toml")
+    }
+
     /// The daemon's socket.
     #[must_use]
     pub fn daemon_socket(&self) -> PathBuf {
@@ -118,6 +124,18 @@ impl Layout {
     #[must_use]
     pub fn vault_key(&self, folder: &FolderId) -> PathBuf {
         self.state.join("keys").join(format!("{folder}.key"))
+    }
+
+    /// What is known about a folder's second copies.
+    #[must_use]
+    pub fn copies(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("copies").join(folder)
+    }
+
+    /// What is fetched of a copy that is only looked into.
+    #[must_use]
+    pub fn recovering(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("recovering").join(folder)
     }
 
     /// Where a restore prepares entries, when it lies on the folder's file system.

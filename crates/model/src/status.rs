@@ -138,9 +138,27 @@ pub struct FolderStatus {
     pub profiles: Option<Vec<String>>,
     /// Read-only or writable.
     pub access: Access,
+    /// Its second copies.
+    #[serde(default)]
+    pub copies: Vec<CopyStatus>,
     /// How its changes are noticed and stored; absent where the daemon does not protect it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchStatus>,
+}
+
+/// One second copy of a folder's vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyStatus {
+    /// Where it lies, as stock restic is told; without any login.
+    pub target: String,
+    /// The moment up to which it holds what the vault holds; absent: not made yet.
+    pub last: Option<jiff::Timestamp>,
+    /// How long ago that was, in seconds, when the status was made.
+    pub age_seconds: Option<i64>,
+    /// Snapshots of the vault that it does not hold yet.
+    pub behind: u64,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
 }
 
 /// How changes of a folder are noticed and stored.

@@ -142,6 +142,20 @@ pub enum VaultError {
         /// The target, without any login.
         target: String,
     },
+    /// Snapshots cannot be mounted there.
+    #[error("snapshots cannot be mounted at {}: {what}", path.display())]
+    Mount {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
+    /// What remains of a mount whose process was killed is in the way.
+    #[error("{} is a mount whose process was killed", path.display())]
+    DeadMount {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The caller asked to stop.
     #[error("stopped on request")]
     Cancelled,

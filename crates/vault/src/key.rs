@@ -17,8 +17,8 @@ use crate::error::{At, Result, VaultError};
 /// Letters and digits that cannot be mistaken for one another; 32, so that five
 /// random bits choose one without bias.
 const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
-const GROUPS: usize = 8;
-const GROUP: usize = 5;
+pub(crate) const GROUPS: usize = 8;
+pub(crate) const GROUP: usize = 5;
 /// Nothing we write comes near; a larger file is not ours.
 const MAX_KEY_FILE: u64 = 64 * 1024;
 
@@ -31,9 +31,9 @@ pub struct VaultKey {
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeyFile {
+pub(crate) struct KeyFile {
     schema: u32,
-    password: String,
+    pub(crate) password: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master: Option<MasterKey>,
 }
@@ -174,6 +174,11 @@ impl VaultKey {
         written.at("write the key file", path)?;
         Ok(temporary)
     }
+}
+
+/// Whether a byte can stand in a generated key.
+pub(crate) fn is_key_letter(byte: u8) -> bool {
+    ALPHABET.contains(&byte)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod health;
 mod key;
+mod mount;
 mod reader;
 mod rehearse;
 mod repair;
@@ -27,6 +28,7 @@ mod restore;
 mod scan;
 mod seal;
 mod settle;
+mod sheet;
 mod snapshot;
 mod source;
 mod stat;
@@ -51,6 +53,7 @@ pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{Result, VaultError};
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use key::VaultKey;
+pub use mount::{Mounted, Naming, mount};
 pub use rehearse::{RehearsalRequest, Rehearsed};
 pub use repair::{
     Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair, repair,

@@ -1,6 +1,7 @@
 //! What reaches the person's eyes: results to standard output, everything else to
 //! standard error. No colour, no spinner, no question where there is no terminal.
 
+pub mod copies;
 pub mod diff;
 pub mod health;
 pub mod lists;
@@ -189,9 +190,32 @@ impl Output {
     /// # Errors
     /// When standard input cannot be read.
     pub async fn ask(&self, question: &str) -> Result<bool> {
+        let answer = self.line(&format!("{question} [y/N] ")).await?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a line that is not shown while it is typed.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub async fn ask_secret(&self, question: &str) -> Result<String> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok();
+        if let Some(mut silent) = before.clone() {
+            silent.local_modes.remove(LocalModes::ECHO);
+            silent.local_modes.insert(LocalModes::ECHONL);
+            let _ = tcsetattr(&stdin, OptionalActions::Flush, &silent);
+        }
+        // Given back however this ends, also when it is interrupted.
+        let _shown = before.map(Shown);
+        self.line(question).await
+    }
+
+    async fn line(&self, question: &str) -> Result<String> {
         {
             let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "{question} [y/N] ");
+            let _ = write!(stderr, "{question}");
             let _ = stderr.flush();
         }
         let read = tokio::task::spawn_blocking(|| {
@@ -199,9 +223,18 @@ impl Output {
             std::io::stdin().lock().read_line(&mut line).map(|_| line)
         });
         let answer = read.await.map_err(std::io::Error::other).and_then(|line| line);
-        let answer = answer.map_err(|error| {
+        answer.map_err(|error| {
             ApiError::from_source(ErrorKind::Failed, "standard input cannot be read", &error)
-        })?;
-        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        })
+    }
+}
+
+/// A terminal that shows what is typed again.
+struct Shown(rustix::termios::Termios);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
     }
 }

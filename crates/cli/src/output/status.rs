@@ -23,6 +23,7 @@ pub fn render(status: &Status, now: Timestamp, style: &Style) -> String {
         return out;
     }
     section(&mut out, "Folders", folders(&status.folders, now, style), style);
+    section(&mut out, "Second copies", copies(&status.folders, now, style), style);
     section(&mut out, "Machines", machines(&status.machines, style), style);
     section(&mut out, "Sessions", sessions(&status.sessions, now, style), style);
     section(&mut out, "Forwards", forwards(&status.forwards, style), style);
@@ -172,6 +173,16 @@ pub fn verified(folder: &FolderStatus, now: Timestamp) -> Entry {
         }
         None => painted(Paint::Weak, "none yet"),
     }
+}
+
+/// One line for each second copy; `None` where there is none.
+fn copies(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Option<String> {
+    let lines: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| &folder.copies)
+        .map(|copy| format!("{}\n", super::copies::line(copy, now, style)))
+        .collect();
+    (!lines.is_empty()).then(|| lines.concat())
 }
 
 /// The table of machines; `None` where there is none.

@@ -26,6 +26,7 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         health: (protection != Protection::NotYet).then(|| health(protection)),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
+        copies: Vec::new(),
         watch: (protection == Protection::Protected).then(|| WatchStatus {
             mode: WatchMode::Watching,
             protected_until: Some("2026-11-23T13:59:00Z".parse().expect("time")),

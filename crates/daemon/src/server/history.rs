@@ -8,8 +8,8 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupKeyView, BackupNowRequest, BackupSetRequest, DiffRequest, HistoryQuery, RestoreRequest,
-    UndoRequest,
+    BackupCopyRequest, BackupKeyView, BackupNowRequest, BackupSetRequest, DiffRequest,
+    HistoryQuery, MountRequest, MountView, RecoverRequest, RestoreRequest, UndoRequest,
 };
 use ringfence_model::health::{CheckRequest, RepairRequest};
 use ringfence_model::history::{DiffView, SnapshotView};
@@ -43,6 +43,9 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/repair", post(repair))
         .route("/v1/backup/key", get(key))
         .route("/v1/backup/set", post(set))
+        .route("/v1/backup/copy", post(copy))
+        .route("/v1/backup/recover", post(recover))
+        .route("/v1/backup/mount", post(mount))
 }
 
 async fn history(
@@ -93,4 +96,16 @@ async fn key(State(daemon): App, Query(query): Query<BackupNowRequest>) -> Answe
 
 async fn set(State(daemon): App, Json(request): Json<BackupSetRequest>) -> Answer<FolderStatus> {
     Ok(Json(daemon.backup_set(&request).await?))
+}
+
+async fn copy(State(daemon): App, Json(request): Json<BackupCopyRequest>) -> Response {
+    stream_of(move |report| async move { daemon.copy_now(&request, &report).await })
+}
+
+async fn recover(State(daemon): App, Json(request): Json<RecoverRequest>) -> Response {
+    stream_of(move |report| async move { daemon.recover_copy(request, &report).await })
+}
+
+async fn mount(State(daemon): App, Json(request): Json<MountRequest>) -> Answer<MountView> {
+    Ok(Json(daemon.mount_snapshots(&request).await?))
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringfence_model::copy::CopyRecord;
 use ringfence_model::folder::{Access, Folder};
 use ringfence_model::health::NotCovered;
 use ringfence_model::layout::Layout;
@@ -17,6 +18,7 @@ use ringfence_model::session::Session;
 use ringfence_vault::Health;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::host::files;
 use crate::host::process::ProcessId;
@@ -215,6 +217,34 @@ impl Store {
     /// When the file cannot be written.
     pub fn set_health(&self, folder: &FolderId, health: &Health) -> Result<(), StoreError> {
         Self::write(&self.health_file(folder), health)
+    }
+
+    fn copy_file(&self, folder: &FolderId, target: &str) -> PathBuf {
+        // A target is a URL or a path: its hash is a name.
+        let hash = Sha256::digest(target.as_bytes());
+        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.layout.copies(folder).join(format!("{name}.json"))
+    }
+
+    /// What is known about a folder's copy at a target.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn copy(&self, folder: &FolderId, target: &str) -> Result<CopyRecord, StoreError> {
+        Ok(Self::read(&self.copy_file(folder, target))?.unwrap_or_default())
+    }
+
+    /// Writes what is known about a folder's copy at a target.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_copy(
+        &self,
+        folder: &FolderId,
+        target: &str,
+        record: &CopyRecord,
+    ) -> Result<(), StoreError> {
+        Self::write(&self.copy_file(folder, target), record)
     }
 
     fn machine_file(&self, name: &MachineName) -> PathBuf {

@@ -123,7 +123,17 @@ impl Daemon {
     /// # Errors
     /// When the key cannot be read.
     pub fn backup_key(&self, directory: &Path) -> Result<BackupKeyView, ApiError> {
-        Ok(BackupKeyView { key: self.vaults.reveal_key(&self.registered(directory)?)? })
+        let folder = self.registered(directory)?;
+        let key = self.vaults.key(&folder)?;
+        let copies = self.copy_statuses(&folder, &self.config.last_good())?;
+        Ok(BackupKeyView {
+            key: key.reveal().to_owned(),
+            check_word: key.check_word(),
+            vault: self.layout.vault(&folder.id),
+            copies: copies.into_iter().map(|copy| copy.target).collect(),
+            id: folder.id,
+            folder: folder.path,
+        })
     }
 
     /// The snapshots of a folder, newest first; of a file: those in which it changed.

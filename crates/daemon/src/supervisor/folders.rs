@@ -114,7 +114,7 @@ impl Daemon {
         })
     }
 
-    fn may_register(&self, canonical: &Path) -> Result<(), ApiError> {
+    pub(super) fn may_register(&self, canonical: &Path) -> Result<(), ApiError> {
         let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
         let home = fs::canonicalize(&home).unwrap_or(home);
         let own = self.layout.own();
@@ -122,6 +122,8 @@ impl Daemon {
         private.extend(
             own.iter().map(|place| fs::canonicalize(place).unwrap_or_else(|_| place.to_path_buf())),
         );
+        // A copy that an agent could reach would be none.
+        private.extend(self.copy_directories());
         folder::may_be_folder(canonical, &home, &private).map_err(|error| {
             ApiError::new(ErrorKind::Refused, error.to_string()).hint(
                 "share a project's own directory instead: ringfence folder add ~/code/PROJECT",
@@ -135,6 +137,18 @@ impl Daemon {
     /// # Errors
     /// When it cannot be a folder or the state cannot be written.
     pub fn register(&self, directory: &Path) -> Result<Folder, ApiError> {
+        self.register_as(directory, None)
+    }
+
+    /// As [`Self::register`], for a folder whose vault there is already under this id.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub(super) fn register_as(
+        &self,
+        directory: &Path,
+        id: Option<FolderId>,
+    ) -> Result<Folder, ApiError> {
         let canonical = canonical(directory)?;
         let _guard = self.folder_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut file = self.store.folders().map_err(super::failed)?;
@@ -170,7 +184,7 @@ impl Daemon {
             )));
         }
         let folder = Folder {
-            id: new_id(&canonical),
+            id: id.unwrap_or_else(|| new_id(&canonical)),
             path: canonical,
             device: facts.dev(),
             inode: facts.ino(),
@@ -245,7 +259,7 @@ pub(super) fn rules_of(path: &Path, config: &Config) -> FolderRules {
 }
 
 /// A readable and unique id: the directory's name and eight random digits.
-fn new_id(path: &Path) -> FolderId {
+pub(super) fn new_id(path: &Path) -> FolderId {
     let name = slug(path, 24);
     let mut random = [0u8; 4];
     // The operating system's generator cannot fail once the system is up.

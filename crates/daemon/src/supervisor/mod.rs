@@ -6,6 +6,7 @@
 
 mod backup;
 mod close;
+mod copies;
 mod doctor;
 mod folders;
 mod host_runs;
@@ -14,6 +15,7 @@ mod images;
 mod journals;
 mod machine_acts;
 mod machines;
+mod mount;
 mod profiles;
 mod protect;
 mod recover;
@@ -66,6 +68,8 @@ pub struct Daemon {
     broken: Mutex<HashMap<SessionId, String>>,
     /// The losses of shares, heard by the housekeeping.
     lost_shares: Mutex<Option<mpsc::UnboundedReceiver<(MachineName, FolderId)>>>,
+    /// Whose turn it is to make a copy.
+    copy_turns: copies::Turns,
     shutdown: CancellationToken,
 }
 
@@ -89,6 +93,7 @@ impl Daemon {
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),
             lost_shares: Mutex::new(Some(lost_shares)),
+            copy_turns: copies::Turns::default(),
             shutdown: CancellationToken::new(),
             layout,
         })

@@ -10,7 +10,7 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, failed, folders, protect};
+use super::{Daemon, copies, failed, folders, protect};
 use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
@@ -60,7 +60,8 @@ impl Daemon {
     /// # Errors
     /// When the state cannot be read.
     pub(super) fn folder_status(&self, folder: &Folder) -> Result<FolderStatus, ApiError> {
-        let rules = folders::rules_of(&folder.path, &self.config.last_good());
+        let config = self.config.last_good();
+        let rules = folders::rules_of(&folder.path, &config);
         let record = self.store.protection(&folder.id).map_err(failed)?;
         let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
@@ -96,6 +97,7 @@ impl Daemon {
             health: Some(health),
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            copies: self.copy_statuses(folder, &config)?,
             watch,
         })
     }
@@ -142,6 +144,7 @@ impl Daemon {
                 }
             });
         }
+        problems.extend(folders.iter().flat_map(copies::problems));
         if !folders.is_empty() && !facts::is_supervised() {
             let message = "folders are protected only while this daemon runs, and it does not \
                            start with the computer: the next ringfence command starts it";

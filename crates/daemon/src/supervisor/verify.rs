@@ -12,6 +12,7 @@ use ringfence_vault::Cancel;
 
 use super::report::Report;
 use super::{Daemon, failed, folders};
+use crate::vaults::Repairing;
 
 /// Pause between two looks at what is due.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -46,11 +47,15 @@ impl Daemon {
     ) -> Result<RepairView, ApiError> {
         let folder = self.registered(&request.folder)?;
         // What the folder still has is read again only if it is the folder, and protected.
-        let reread = self.same_directory(&folder).is_ok()
-            && folders::rules_of(&folder.path, &self.config.last_good()).backup;
+        let config = self.config.last_good();
+        let rules = folders::rules_of(&folder.path, &config);
+        let reread = self.same_directory(&folder).is_ok() && rules.backup;
+        let places = config.copies_of(&rules).iter().map(|target| target.below(&folder.id));
+        let copies = places.filter_map(|place| self.vaults.target(&place).ok()).collect();
         report.progress("looking for damage", None);
-        let how = (request.read_data, request.apply);
-        let done = self.vaults.repair(&folder, reread, how, report).await;
+        let RepairRequest { read_data, apply, .. } = request;
+        let how = Repairing { reread, read_data, apply, copies };
+        let done = self.vaults.repair(&folder, how, report).await;
         // The vault holds other things now than what changes were counted from.
         self.protect.guard(&folder).distrust();
         done

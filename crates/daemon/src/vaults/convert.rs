@@ -135,7 +135,7 @@ impl Progress for Told {
     fn step(&self, step: Step) {
         let (counter, by, every) = match step {
             Step::Scanned(by) | Step::Placed(by) => (&self.entries, by, EVERY),
-            Step::Read(by) | Step::Written(by) => (&self.bytes, by, EVERY_BYTES),
+            Step::Read(by) | Step::Written(by) | Step::Copied(by) => (&self.bytes, by, EVERY_BYTES),
             _ => return,
         };
         let before = counter.fetch_add(by, Ordering::Relaxed);

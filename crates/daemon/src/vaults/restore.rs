@@ -150,7 +150,7 @@ impl Vaults {
 
     /// Where a restore prepares its entries: in the state directory where that is the
     /// target's file system, else beside the target. No share can show either.
-    fn staging(&self, folder: &Folder, target: &Path) -> PathBuf {
+    pub(super) fn staging(&self, folder: &Folder, target: &Path) -> PathBuf {
         use std::os::unix::fs::MetadataExt;
         let device = |path: &Path| std::fs::metadata(path).map(|facts| facts.dev()).ok();
         match target.parent() {

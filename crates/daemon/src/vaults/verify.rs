@@ -18,14 +18,26 @@ use ringfence_model::health::{
 };
 use ringfence_model::name::FolderId;
 use ringfence_vault::{
-    Cancel, CheckReport, CheckRequest, Facts, Health, Labels, RehearsalRequest, RepairRequest,
-    RepairStep, Severity, SnapshotKind, SnapshotRequest, Spare, Touched, Vault, VaultError,
-    VaultKey, Work,
+    Cancel, CheckReport, CheckRequest, Elsewhere, Facts, Health, Labels, RehearsalRequest,
+    RepairRequest, RepairStep, Severity, SnapshotKind, SnapshotRequest, Spare, Target, Touched,
+    Vault, VaultError, VaultKey, Work,
 };
 
 use super::{Vaults, blocking, convert, vault_error};
 use crate::host::{clock, thread};
 use crate::supervisor::report::Report;
+
+/// How a vault is repaired.
+pub(crate) struct Repairing {
+    /// The folder may be asked for what is lost.
+    pub(crate) reread: bool,
+    /// Damage is looked for in all stored data.
+    pub(crate) read_data: bool,
+    /// It is done; else only planned.
+    pub(crate) apply: bool,
+    /// Second copies, which may have what is damaged here.
+    pub(crate) copies: Vec<Target>,
+}
 
 /// One folder's vault and what is needed to look after it.
 #[derive(Clone)]
@@ -86,13 +98,11 @@ impl Vaults {
         Ok(check_view(&found))
     }
 
-    /// Plans a repair, or carries it out in the writer's turn. `reread` says whether the
-    /// folder may be asked for what is lost.
+    /// Plans a repair, or carries it out in the writer's turn.
     pub(crate) async fn repair(
         &self,
         folder: &Folder,
-        reread: bool,
-        (read_data, apply): (bool, bool),
+        how: Repairing,
         report: &Report,
     ) -> Result<RepairView, ApiError> {
         let _look = self.lookers.one(&folder.id).await;
@@ -100,11 +110,14 @@ impl Vaults {
         let ward = self.ward(folder);
         let mut health = self.store.health(&folder.id).unwrap_or_default();
         let labels = Labels::new(SnapshotKind::Manual);
+        let Repairing { reread, read_data, apply, copies } = how;
         let reread = reread.then(|| {
             let mut reread = SnapshotRequest::new(&folder.path, labels, clock::now());
             reread.progress = Some(convert::progress(report, "reading the folder again".into()));
             reread
         });
+        let mut elsewhere: Vec<Arc<dyn Elsewhere>> = vec![Arc::new(health.spare.clone())];
+        elsewhere.extend(copies.into_iter().map(|copy| Arc::new(copy) as Arc<dyn Elsewhere>));
         let request = RepairRequest {
             check: CheckRequest {
                 read_data,
@@ -113,7 +126,7 @@ impl Vaults {
                 ..CheckRequest::default()
             },
             reread,
-            elsewhere: vec![Arc::new(health.spare.clone())],
+            elsewhere,
         };
         let load = move || VaultKey::load(&ward.key);
         let dir = ward.vault.clone();

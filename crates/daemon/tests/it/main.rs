@@ -1,6 +1,7 @@
 //! The daemon in the test's own process, on a directory of its own: everything that needs no
 //! machine, with real vaults. What needs machines is in `e2e/`.
 
+mod copies;
 mod folders;
 mod history;
 mod protect;

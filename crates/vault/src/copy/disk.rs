@@ -49,6 +49,8 @@ impl Place for Disk {
         match File::open(self.dir.join("config")) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
+            // A directory of that name is somebody's own.
+            Ok(file) if !file.metadata()?.is_file() => Ok(None),
             Ok(mut file) => {
                 copy_limited(&mut file, MAX_CONFIG, &mut content).map(|_| Some(content))
             }

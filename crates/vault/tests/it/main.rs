@@ -17,6 +17,7 @@ mod faults;
 mod hostile;
 mod lab;
 mod links;
+mod mounted;
 mod property;
 mod rehearse;
 mod repair;

@@ -27,6 +27,8 @@ pub(super) struct OwnedDependency {
 pub(super) const OWNED_DEPENDENCIES: &[OwnedDependency] = &[
     OwnedDependency { name: "rustic_core", owners: &["ringfence-vault"] },
     OwnedDependency { name: "rustic_backend", owners: &["ringfence-vault"] },
+    OwnedDependency { name: "fuser", owners: &["ringfence-vault"] },
+    OwnedDependency { name: "ureq", owners: &["ringfence-vault"] },
     OwnedDependency { name: "virtiofsd", owners: &["ringfence-share"] },
     OwnedDependency { name: "vhost", owners: &["ringfence-share"] },
     OwnedDependency { name: "vhost-user-backend", owners: &["ringfence-share"] },

@@ -2,8 +2,11 @@
 
 pub mod accept;
 pub mod check;
+pub mod copy;
 pub mod key;
+pub mod mount;
 pub mod now;
+pub mod recover;
 pub mod status;
 pub mod switch;
 
@@ -26,8 +29,14 @@ pub enum BackupCommand {
     Accept(DirArgs),
     /// Check that a vault is whole
     Check(check::CheckArgs),
-    /// Print the password of a vault, for stock restic
-    Key(DirArgs),
+    /// Print the password of a vault, for stock restic, or a recovery sheet
+    Key(key::KeyArgs),
+    /// Bring a folder's second copies up to date now; it also happens by itself
+    Copy(copy::CopyArgs),
+    /// Get a folder back out of its second copy, with nothing but the key
+    Recover(recover::RecoverArgs),
+    /// Show the snapshots as a read-only file system, one directory for each
+    Mount(mount::MountArgs),
     /// Turn a folder's protection off. Nothing brings its files back after that
     Off(switch::OffArgs),
     /// Turn a folder's protection on again
@@ -52,6 +61,9 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
         BackupCommand::Accept(args) => accept::run(app, &args).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
+        BackupCommand::Copy(args) => copy::run(app, &args).await,
+        BackupCommand::Recover(args) => recover::run(app, &args).await,
+        BackupCommand::Mount(args) => mount::run(app, &args).await,
         BackupCommand::Off(args) => switch::off(app, args).await,
         BackupCommand::On(args) => switch::on(app, &args).await,
     }
