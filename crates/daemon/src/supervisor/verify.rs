@@ -50,7 +50,7 @@ impl Daemon {
         let config = self.config.last_good();
         let rules = folders::rules_of(&folder.path, &config);
         let reread = self.same_directory(&folder).is_ok() && rules.backup;
-        let places = config.copies_of(&rules).iter().map(|target| target.below(&folder.id));
+        let places = config.copies_of(&rules).iter().map(|target| target.below(folder.id.as_str()));
         let copies = places.filter_map(|place| self.vaults.target(&place).ok()).collect();
         report.progress("looking for damage", None);
         let RepairRequest { read_data, apply, .. } = request;
