@@ -289,15 +289,6 @@ pub struct UndoRequest {
     pub dry_run: bool,
 }
 
-/// `POST /v1/backup/check` → stream of `Item<CheckView>`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckRequest {
-    /// A directory in the folder.
-    pub folder: PathBuf,
-    /// Also read and hash all data.
-    pub read_data: bool,
-}
-
 /// `POST /v1/backup/now` → stream of `Item<SnapshotView>`; `POST /v1/backup/accept` →
 /// `FolderStatus`: it is right that most files of the folder are gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -446,15 +437,6 @@ pub struct RecipeView {
     pub profile: ProfileName,
     /// The command that starts the agent.
     pub command: Vec<String>,
-}
-
-/// The result of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckView {
-    /// Snapshots that were looked at.
-    pub snapshots: u64,
-    /// What is wrong; empty: nothing.
-    pub problems: Vec<String>,
 }
 
 /// One check of `doctor`.

@@ -14,6 +14,7 @@ pub mod copy;
 pub mod error;
 pub mod folder;
 pub mod growth;
+pub mod health;
 pub mod history;
 pub mod kept;
 pub mod layout;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::Access;
 use crate::growth::VaultSize;
+use crate::health::FolderHealth;
 use crate::machine::{Limits, MachineState};
 use crate::name::{FolderId, MachineName, ProfileName};
 use crate::protection::OptOut;
@@ -115,6 +116,8 @@ pub enum Protection {
     Paused,
     /// The last snapshot failed.
     Failing,
+    /// Its vault is damaged: some of what was saved cannot be restored.
+    Damaged,
 }
 
 /// One registered folder.
@@ -132,6 +135,9 @@ pub struct FolderStatus {
     pub last_snapshot: Option<LastSnapshot>,
     /// Why the last snapshot failed.
     pub error: Option<String>,
+    /// What is known about the health of its vault.
+    #[serde(default)]
+    pub health: Option<FolderHealth>,
     /// Who may see it, as its rule says; absent: every profile.
     pub profiles: Option<Vec<String>>,
     /// Read-only or writable.
@@ -240,7 +246,8 @@ pub struct LastSnapshot {
     pub time: jiff::Timestamp,
     /// How long ago that was, in seconds, when the status was made.
     pub age_seconds: i64,
-    /// Whether its snapshot file and root tree were read back from disk.
+    /// Whether it is the verified one of [`FolderHealth::verified`]. Every snapshot was read
+    /// back when it was made; verified is more than that.
     pub verified: bool,
 }
 

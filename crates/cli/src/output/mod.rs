@@ -3,6 +3,7 @@
 
 pub mod copies;
 pub mod diff;
+pub mod health;
 pub mod lists;
 pub mod pager;
 pub mod plan;

@@ -77,7 +77,7 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
     let mut sorted: Vec<&FolderStatus> = folders.iter().collect();
     sorted.sort_by_key(|folder| {
         let rank = match folder.protection {
-            Protection::Failing => 0,
+            Protection::Failing | Protection::Damaged => 0,
             Protection::Off => 1,
             Protection::NotYet => 2,
             Protection::Paused => 3,
@@ -97,12 +97,13 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
                 text(style.path(&folder.path)),
                 protection(folder, now, style),
                 last_snapshot(folder, now),
+                verified(folder, now),
                 text(folder.access.to_string()),
                 text(profiles),
             ]
         })
         .collect();
-    let header = ["FOLDER", "PROTECTION", "LAST SNAPSHOT", "ACCESS", "PROFILES"];
+    let header = ["FOLDER", "PROTECTION", "LAST SNAPSHOT", "VERIFIED", "ACCESS", "PROFILES"];
     (!rows.is_empty()).then(|| table(style, &header, rows))
 }
 
@@ -125,6 +126,7 @@ pub fn protection(folder: &FolderStatus, now: Timestamp, style: &Style) -> Entry
             Paint::Bad,
             folder.error.as_ref().map_or("failing".to_owned(), |error| format!("failing: {error}")),
         ),
+        Protection::Damaged => painted(Paint::Bad, "DAMAGED"),
     }
 }
 
@@ -171,14 +173,20 @@ fn protected(watch: &WatchStatus, now: Timestamp, style: &Style) -> Entry {
 fn last_snapshot(folder: &FolderStatus, now: Timestamp) -> Entry {
     match &folder.last_snapshot {
         None => painted(Paint::Bad, "never"),
-        Some(last) => {
-            let age = format!("{}, {}", words::short(&last.id), words::ago(last.time, now));
-            if last.verified {
-                text(age)
-            } else {
-                painted(Paint::Weak, format!("{age}, not read back"))
-            }
+        Some(last) => text(format!("{}, {}", words::short(&last.id), words::ago(last.time, now))),
+    }
+}
+
+/// How old the newest snapshot is that is known to be good.
+#[must_use]
+pub fn verified(folder: &FolderStatus, now: Timestamp) -> Entry {
+    let newest = folder.last_snapshot.as_ref().filter(|last| last.verified);
+    match folder.health.as_ref().and_then(|health| health.verified.as_ref()) {
+        Some(_) if newest.is_some() => painted(Paint::Good, "the last one"),
+        Some(verified) => {
+            text(format!("{}, {}", words::short(&verified.id), words::ago(verified.time, now)))
         }
+        None => painted(Paint::Weak, "none yet"),
     }
 }
 

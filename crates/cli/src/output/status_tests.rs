@@ -1,6 +1,7 @@
 use super::*;
 use ringfence_model::folder::Access;
 use ringfence_model::growth::VaultSize;
+use ringfence_model::health::{Finding, FolderHealth, NotCovered, VerifiedSnapshot};
 use ringfence_model::machine::Limits;
 use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
 use ringfence_model::protection::{Actor, OptOut};
@@ -24,6 +25,7 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
             verified: true,
         }),
         error: (protection == Protection::Failing).then(|| "no space left on device".into()),
+        health: (protection != Protection::NotYet).then(|| health(protection)),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
         opt_out: (protection == Protection::Off).then(|| OptOut {
@@ -49,6 +51,33 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
             missed: 0,
             shrunken: None,
         }),
+    }
+}
+
+fn health(protection: Protection) -> FolderHealth {
+    let verified = "2026-11-23T13:50:00Z".parse().expect("time");
+    FolderHealth {
+        verified: (protection == Protection::Protected).then(|| VerifiedSnapshot {
+            id: "0123456789abcdef".into(),
+            time: "2026-11-23T13:48:00Z".parse().expect("time"),
+            age_seconds: 720,
+            verified,
+        }),
+        findings: (protection == Protection::Damaged)
+            .then(|| Finding {
+                name: "pack-missing".into(),
+                what: "pack 12ab34cd: it is gone".into(),
+                touched: 1,
+                snapshots: vec!["0123456789abcdef".into()],
+                since: verified,
+            })
+            .into_iter()
+            .collect(),
+        last_check: Some(verified),
+        next_check: now(),
+        read_back: 0.5,
+        last_rehearsal: None,
+        not_covered: NotCovered::default(),
     }
 }
 
@@ -98,6 +127,7 @@ fn sample() -> Status {
             shop,
             folder("nda", Protection::Off),
             folder("full", Protection::Failing),
+            folder("bitten", Protection::Damaged),
             folder("new", Protection::NotYet),
             folder("build", Protection::Paused),
         ],

@@ -9,10 +9,11 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupCopyRequest, BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest,
-    DiffRequest, HistoryQuery, MountRequest, MountView, PauseRequest, RecoverRequest,
-    RestoreRequest, UndoRequest,
+    BackupCopyRequest, BackupKeyView, BackupNowRequest, BackupSetRequest, DiffRequest,
+    HistoryQuery, MountRequest, MountView, PauseRequest, RecoverRequest, RestoreRequest,
+    UndoRequest,
 };
+use ringfence_model::health::{CheckRequest, RepairRequest};
 use ringfence_model::history::{DiffView, SnapshotView};
 use ringfence_model::prune::{PinRequest, PruneRequest};
 use ringfence_model::status::FolderStatus;
@@ -42,6 +43,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/now", post(backup_now))
         .route("/v1/backup/accept", post(accept))
         .route("/v1/backup/check", post(check))
+        .route("/v1/backup/repair", post(repair))
         .route("/v1/backup/key", get(key))
         .route("/v1/backup/set", post(set))
         .route("/v1/backup/pin", post(pin))
@@ -89,6 +91,10 @@ async fn accept(State(daemon): App, Json(request): Json<BackupNowRequest>) -> An
 
 async fn check(State(daemon): App, Json(request): Json<CheckRequest>) -> Response {
     stream_of(move |report| async move { daemon.check(request, &report).await })
+}
+
+async fn repair(State(daemon): App, Json(request): Json<RepairRequest>) -> Response {
+    stream_of(move |report| async move { daemon.repair(request, &report).await })
 }
 
 async fn key(State(daemon): App, Query(query): Query<BackupNowRequest>) -> Answer<BackupKeyView> {

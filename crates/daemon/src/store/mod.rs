@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 
 use ringfence_model::copy::CopyRecord;
 use ringfence_model::folder::{Access, Folder};
+use ringfence_model::health::NotCovered;
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
 use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::profile::Network;
 use ringfence_model::session::Session;
+use ringfence_vault::Health;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -97,6 +99,9 @@ pub struct ProtectionRecord {
     pub until: Option<jiff::Timestamp>,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// What that snapshot does not hold as it is in the folder.
+    #[serde(default)]
+    pub not_covered: NotCovered,
     /// The fullest snapshot of late, with which the next ones are compared.
     #[serde(default)]
     pub fullest: Option<Fullest>,
@@ -199,6 +204,26 @@ impl Store {
         record: &ProtectionRecord,
     ) -> Result<(), StoreError> {
         Self::write(&self.protection_file(folder), record)
+    }
+
+    fn health_file(&self, folder: &FolderId) -> PathBuf {
+        self.layout.state.join("health").join(format!("{folder}.json"))
+    }
+
+    /// What is known about the health of a folder's vault.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn health(&self, folder: &FolderId) -> Result<Health, StoreError> {
+        Ok(Self::read(&self.health_file(folder))?.unwrap_or_default())
+    }
+
+    /// Writes what is known about the health of a folder's vault.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_health(&self, folder: &FolderId, health: &Health) -> Result<(), StoreError> {
+        Self::write(&self.health_file(folder), health)
     }
 
     fn copy_file(&self, folder: &FolderId, target: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ringfence_model::api::{
-    BackupKeyView, CheckRequest, CheckView, DiffRequest, FolderSetRequest, HistoryQuery,
+    BackupKeyView, DiffRequest, FolderSetRequest, HistoryQuery,
 };
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -93,21 +93,6 @@ impl Daemon {
         drop(turn);
         tracing::warn!(folder = %folder.path.display(), "fewer files accepted by a person");
         self.folder_status(&folder)
-    }
-
-    /// Checks a folder's vault.
-    ///
-    /// # Errors
-    /// When the vault cannot be opened.
-    pub async fn check(
-        &self,
-        request: CheckRequest,
-        report: &Report,
-    ) -> Result<CheckView, ApiError> {
-        let folder = self.registered(&request.folder)?;
-        report.progress("checking the vault", None);
-        let (snapshots, problems) = self.vaults.check(&folder, request.read_data).await?;
-        Ok(CheckView { snapshots, problems })
     }
 
     /// The password of a folder's vault. A secret.

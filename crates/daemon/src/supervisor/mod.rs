@@ -26,6 +26,7 @@ mod retention;
 mod run;
 pub mod standing;
 mod status;
+mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -87,7 +88,7 @@ impl Daemon {
         let (lost, lost_shares) = mpsc::unbounded_channel();
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
-            vaults: Vaults::new(layout.clone()),
+            vaults: Vaults::new(layout.clone(), store.clone()),
             protect: Protect::new(),
             machines: Arc::new(Machines::new(layout.clone(), store.clone(), lost)),
             images,

@@ -2,6 +2,7 @@
 
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
+use ringfence_model::health::{FolderHealth, NotCovered};
 use ringfence_model::machine::MachineState;
 use ringfence_model::protection::Standing;
 use ringfence_model::session::{Session, SessionState};
@@ -72,14 +73,16 @@ impl Daemon {
         let record = self.store.protection(&folder.id).map_err(failed)?;
         let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
+        let every = self.config.last_good().defaults.check.duration();
+        let health = self.vaults.health(folder, every);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
             (Some(id), Some(time)) if vault.join("snapshots").join(&id).exists() => {
                 Some(LastSnapshot {
+                    verified: health.verified.as_ref().is_some_and(|verified| verified.id == id),
                     id,
                     time,
                     age_seconds: clock::now().duration_since(time).as_secs(),
-                    verified: true,
                 })
             }
             _ => None,
@@ -89,6 +92,7 @@ impl Daemon {
         let protection = match (&error, &last_snapshot) {
             _ if standing == Standing::Off => Protection::Off,
             (Some(_), _) => Protection::Failing,
+            _ if !health.findings.is_empty() => Protection::Damaged,
             _ if matches!(standing, Standing::Paused { .. }) => Protection::Paused,
             (None, Some(_)) => Protection::Protected,
             (None, None) => Protection::NotYet,
@@ -100,6 +104,7 @@ impl Daemon {
             protection,
             last_snapshot,
             error,
+            health: Some(health),
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
             size: self.vault_size(folder, &self.config.last_good()),
@@ -131,9 +136,21 @@ impl Daemon {
         for folder in folders {
             let path = folder.path.display();
             let backup_now = format!("ringfence backup now {path}");
+            // A vault may be damaged as well as failing: both are said.
+            problems.extend(folder.health.iter().flat_map(|health| &health.findings).map(|f| {
+                problem(
+                    Severity::Error,
+                    format!("{path}: its vault is damaged: {}", f.sentence()),
+                    Some(format!("ringfence backup check --repair {path}")),
+                )
+            }));
+            problems.extend(folder.health.as_ref().and_then(|health| gaps(&path, health)));
             problems.extend(match folder.protection {
-                // Said by its standing, below.
-                Protection::Protected | Protection::Off | Protection::Paused => None,
+                // Said by its standing, below, or by what is damaged, above.
+                Protection::Protected
+                | Protection::Off
+                | Protection::Paused
+                | Protection::Damaged => None,
                 Protection::NotYet => Some(problem(
                     Severity::Warning,
                     format!("{path} has no snapshot yet"),
@@ -194,6 +211,19 @@ impl Daemon {
         problems.sort();
         problems
     }
+}
+
+/// What of a folder its newest snapshot does not hold.
+fn gaps(path: &impl std::fmt::Display, health: &FolderHealth) -> Option<Problem> {
+    let NotCovered { unreadable, torn, first } = &health.not_covered;
+    if *unreadable + *torn == 0 {
+        return None;
+    }
+    let message = format!(
+        "{path}: {unreadable} entries could not be read and {torn} may be torn: {}",
+        first.join(", ")
+    );
+    Some(problem(Severity::Warning, message, Some(format!("ringfence backup now {path}"))))
 }
 
 fn problem(severity: Severity, message: String, command: Option<String>) -> Problem {

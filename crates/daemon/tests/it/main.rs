@@ -7,6 +7,7 @@ mod held;
 mod history;
 mod protect;
 mod retention;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;

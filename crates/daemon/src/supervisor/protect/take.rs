@@ -210,10 +210,14 @@ impl Daemon {
         let outcome = self.vaults.snapshot(folder, (want.kind, want.session), how, report).await;
         match outcome {
             Ok(done) => {
-                let view = done.view;
+                let (view, not_covered) = (done.view, done.not_covered);
                 let done = if done.walked { Job::Walk(walk) } else { Job::Changes { polled } };
                 let known = taken.stored();
-                guard.state().base = Some(view.id.clone());
+                {
+                    let mut state = guard.state();
+                    state.base = Some(view.id.clone());
+                    state.not_covered = not_covered;
+                }
                 if let (Job::Walk(_), Some(base)) = (done, base) {
                     self.count_missed(guard, (&base, &view.id), known).await;
                 }
@@ -324,6 +328,7 @@ fn record_of(
                 error: None,
                 fullest,
                 shrunken,
+                not_covered: guard.state().not_covered.clone(),
             });
         }
         Err(Miss::GaveWay) => return None,
