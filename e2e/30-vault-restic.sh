@@ -39,11 +39,36 @@ equal "what was found" "$(cat "$OUT")" ""
 
 step "ringfence checks it too, and finds the damage that is done to it"
 expect 0 ringfence backup check "$folder"
-copy="$WORK/vault-copy"
-cp -a "$vault" "$copy"
-pack=$(find "$vault/data" -type f -size +1k | head -n 1)
+pack=$(find "$vault/data" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2)
+copy="$WORK/pack"
+cp -a "$pack" "$copy"
 chmod u+w "$pack"
 printf 'damage' | dd of="$pack" bs=1 seek=100 conv=notrunc status=none
 expect_failure ringfence backup check --read-data "$folder"
-rm -rf "$vault"
-mv "$copy" "$vault"
+says pack-damaged
+
+step "the daemon looks by itself: within one interval the status is red and names the snapshots"
+cp -a "$copy" "$pack"
+expect 0 ringfence backup check --read-data "$folder"
+mkdir -p "$RINGFENCE_HOME/config"
+printf '[defaults.backup]\ncheck = "30s"\n' >>"$RINGFENCE_HOME/config/config.toml"
+health() { ringfence backup status --json | jq -e --arg path "$folder" ".folders[] | select(.path == \$path) | $1"; }
+wait_for 180 "the newest snapshot is verified" health '.health.verified != null and .protection == "protected"'
+chmod u+w "$pack"
+printf 'damage' | dd of="$pack" bs=1 seek=100 conv=notrunc status=none
+wait_for 180 "the status is red" health '.protection == "damaged" and (.health.findings[0].snapshots | length) > 0'
+expect 0 ringfence status
+says "its vault is damaged"
+
+step "a repair moves the damaged pack aside, and what the folder still has comes back"
+ringfence backup check --repair --read-data --yes --json "$folder" >"$WORK/repair.json" || true
+jq -e '.applied and (.steps | length) > 0' "$WORK/repair.json" >/dev/null || die "no repair: $(head -c 2000 "$WORK/repair.json")"
+[ -n "$(ls "$vault/set-aside")" ] || die "nothing was moved aside"
+
+step "the pack that was kept makes it whole again, for restic too"
+mkdir -p "$(dirname "$pack")"
+cp -a "$copy" "$pack"
+ringfence backup check --repair --read-data --yes "$folder" >"$OUT" 2>"$ERR" || true
+expect 0 ringfence backup check --read-data "$folder"
+expect 0 restic -q -r "$vault" check --read-data
+rm "$RINGFENCE_HOME/config/config.toml"

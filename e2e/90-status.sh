@@ -15,7 +15,7 @@ check '.engine | .name == "qemu" and (.accelerator == "kvm" or .accelerator == "
 check '.machines[] | select(.name == $machine) | .state == "running" and .memory_bytes > 0 and .cpu_seconds > 0 and .ssh_port > 0'
 check '.machines[] | select(.name == $machine).shares[] | select(.path == $folder) | .mode == "read-write"'
 check '.sessions[] | select(.folder_path == $folder) | .state == "running" and .id != "" and .machine == $machine'
-check '.folders[] | select(.path == $folder) | .protection == "protected" and .last_snapshot.verified and .last_snapshot.age_seconds < 600'
+check '.folders[] | select(.path == $folder) | .protection == "protected" and .last_snapshot.age_seconds < 600 and (.health.findings | length) == 0'
 check '.problems | type == "array"'
 
 step "the table tells the same"
@@ -23,6 +23,10 @@ expect 0 ringfence status
 says "$MACHINE"
 says running
 says "$folder"
+
+step "by itself, the daemon comes to know a snapshot as good"
+verified() { ringfence status --json | jq -e --arg folder "$folder" '.folders[] | select(.path == $folder) | .health.verified.id != null'; }
+wait_for 180 "a snapshot is verified" verified
 
 step "afterwards the session is over"
 touch "$folder/stop"

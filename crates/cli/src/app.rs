@@ -266,7 +266,19 @@ impl App {
     /// # Errors
     /// When it is interrupted or standard input cannot be read.
     pub async fn ask(&self, question: &str) -> Result<bool> {
-        let answer = self.interruptible(self.out.ask(question)).await;
+        self.asking(self.out.ask(question)).await
+    }
+
+    /// Asks for words on the terminal.
+    ///
+    /// # Errors
+    /// See [`App::ask`].
+    pub async fn ask_words(&self, question: &str) -> Result<String> {
+        self.asking(self.out.ask_words(question)).await
+    }
+
+    async fn asking<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = self.interruptible(asked).await;
         if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Interrupted) {
             // The cursor stands behind the question.
             self.out.say("");

@@ -119,3 +119,10 @@ pub fn terminal_size(stream: impl std::os::fd::AsFd) -> Option<TerminalSize> {
     (size.ws_row > 0 && size.ws_col > 0)
         .then_some(TerminalSize { rows: size.ws_row, columns: size.ws_col })
 }
+
+/// The name of the terminal at which the person types, if it is one.
+#[must_use]
+pub fn terminal_name() -> Option<String> {
+    let name = rustix::termios::ttyname(std::io::stdin(), Vec::new()).ok()?;
+    name.into_string().ok()
+}

@@ -81,8 +81,10 @@ async fn run(layout: Layout) -> io::Result<()> {
     Arc::clone(&daemon).recover().await;
     tokio::spawn(Arc::clone(&daemon).protect_folders());
     tokio::spawn(Arc::clone(&daemon).keep_house());
+    tokio::spawn(Arc::clone(&daemon).verify_vaults());
     tokio::spawn(Arc::clone(&daemon).keep_copies());
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
+    tokio::spawn(Arc::clone(&daemon).note_growth());
     tokio::spawn(Arc::clone(&daemon).mind_keepers());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);

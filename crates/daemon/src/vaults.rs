@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
+use ringfence_model::health::NotCovered;
 use ringfence_model::history::{SnapshotKind, SnapshotView};
 use ringfence_model::layout::Layout;
 use ringfence_model::name::FolderId;
@@ -20,6 +21,7 @@ use ringfence_vault::{
 };
 
 use crate::host::{facts, files, thread};
+use crate::store::Store;
 use crate::supervisor::report::Report;
 
 mod convert;
@@ -27,12 +29,15 @@ pub(crate) mod copies;
 mod history;
 mod keyring;
 mod restore;
+mod retention;
 mod secrets;
 mod sftp;
+mod verify;
 mod work;
 
 pub(crate) use history::{Comparison, decoded, exact};
 pub(crate) use restore::Restoring;
+pub(crate) use verify::Repairing;
 pub(crate) use work::restore;
 
 /// Most unreadable files that one note names.
@@ -76,23 +81,33 @@ pub(crate) struct Taken {
     pub(crate) view: SnapshotView,
     /// Everything was looked at, whatever was known to have changed.
     pub(crate) walked: bool,
+    /// What it does not hold as it is in the folder.
+    pub(crate) not_covered: NotCovered,
 }
 
 /// All vaults.
 pub(crate) struct Vaults {
     layout: Layout,
+    store: Store,
     open: Mutex<HashMap<FolderId, Arc<Vault>>>,
     writers: Mutex<HashMap<FolderId, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether keys also go into the desktop's keyring: not those of a directory that some
     /// other program, such as a test, made for itself.
     use_keyring: bool,
+    lookers: verify::Lookers,
 }
 
 impl Vaults {
-    pub(crate) fn new(layout: Layout) -> Self {
+    pub(crate) fn new(layout: Layout, store: Store) -> Self {
         let own = Layout::resolve(&facts::environment());
-        let use_keyring = own.is_ok_and(|own| own == layout);
-        Self { layout, open: Mutex::default(), writers: Mutex::default(), use_keyring }
+        Self {
+            use_keyring: own.is_ok_and(|own| own == layout),
+            layout,
+            store,
+            open: Mutex::default(),
+            writers: Mutex::default(),
+            lookers: verify::Lookers::default(),
+        }
     }
 
     /// The writer's turn for a folder: snapshots and restores take it one after another.
@@ -137,6 +152,11 @@ impl Vaults {
             open.remove(id);
         }
         open.get(id).cloned()
+    }
+
+    /// Forgets an open vault; it is opened anew when it is needed.
+    fn close(&self, id: &FolderId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Takes a snapshot. Its outcome is on disk before this returns. The caller holds the
@@ -199,7 +219,8 @@ impl Vaults {
             ));
         }
         let walked = outcome.mode != SnapshotMode::Changes;
-        Ok(Taken { view: convert::snapshot(&outcome.snapshot), walked })
+        let not_covered = convert::not_covered(&outcome);
+        Ok(Taken { view: convert::snapshot(&outcome.snapshot), walked, not_covered })
     }
 
     /// A key file that is gone comes back from the keyring, if that has it.
@@ -237,6 +258,20 @@ impl Vaults {
         )
     }
 
+    /// The snapshots of a folder, newest first, and sentences about those that are damaged.
+    pub(crate) async fn snapshots(
+        &self,
+        folder: &Folder,
+    ) -> Result<(Vec<SnapshotView>, Vec<String>), ApiError> {
+        let vault = self.vault(folder).await?;
+        let all = blocking(move || vault.snapshots()).await.map_err(|error| vault_error(&error))?;
+        let damaged = all
+            .damaged
+            .iter()
+            .map(|snapshot| format!("snapshot {} cannot be read: {}", snapshot.id, snapshot.why));
+        Ok((all.snapshots.iter().map(convert::snapshot).collect(), damaged.collect()))
+    }
+
     /// The snapshot that a selector means: `latest`, an id or its beginning, or a time.
     pub(crate) async fn find(&self, folder: &Folder, selector: &str) -> Result<Snapshot, ApiError> {
         let vault = self.vault(folder).await?;
@@ -264,19 +299,6 @@ impl Vaults {
             }
             _ => vault_error(&error).hint("ringfence history"),
         })
-    }
-
-    /// Checks a vault: sentences about what is wrong, and how many snapshots were looked at.
-    pub(crate) async fn check(
-        &self,
-        folder: &Folder,
-        read_data: bool,
-    ) -> Result<(u64, Vec<String>), ApiError> {
-        let _turn = self.turn(&folder.id).await;
-        let vault = self.vault(folder).await?;
-        blocking(move || convert::check(&vault, read_data))
-            .await
-            .map_err(|error| vault_error(&error))
     }
 
     /// The key of a folder's vault.
@@ -314,6 +336,10 @@ pub(crate) fn vault_error(error: &VaultError) -> ApiError {
         VaultError::NoSpace { .. } => {
             api.hint("free some space on that disk; what was saved before is intact")
         }
+        VaultError::StockRestic { path } => api.hint(format!(
+            "wait until it is done; where none is running: restic -r {} unlock",
+            path.display()
+        )),
         VaultError::WrongKey { .. } | VaultError::KeyFile { .. } => {
             api.hint("put the right key file back; nothing was changed")
         }

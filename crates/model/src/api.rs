@@ -14,6 +14,7 @@ use crate::history::PlanView;
 use crate::machine::Limits;
 use crate::name::{MachineName, ProfileName, SessionId};
 use crate::profile::Network;
+use crate::protection::PauseLength;
 use crate::session::Session;
 use crate::size::Size;
 
@@ -40,6 +41,8 @@ pub enum Item<T> {
     Progress(Progress),
     /// Something the person should know; printed and kept.
     Note(String),
+    /// Something that nobody may miss: printed in red, also where only results are wanted.
+    Warning(String),
     /// The result; nothing follows.
     Done(T),
     /// It failed; nothing follows.
@@ -319,15 +322,6 @@ pub struct UndoRequest {
     pub dry_run: bool,
 }
 
-/// `POST /v1/backup/check` → stream of `Item<CheckView>`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckRequest {
-    /// A directory in the folder.
-    pub folder: PathBuf,
-    /// Also read and hash all data.
-    pub read_data: bool,
-}
-
 /// `POST /v1/backup/now` → stream of `Item<SnapshotView>`; `POST /v1/backup/accept` →
 /// `FolderStatus`: it is right that most files of the folder are gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,6 +340,22 @@ pub struct BackupSetRequest {
     /// To turn it off: the folder's last path component, typed by somebody who
     /// accepts that nothing protects it.
     pub name: Option<String>,
+    /// The terminal at which it was typed; written down with the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
+}
+
+/// `POST /v1/backup/pause` → `FolderStatus`: nothing happens by itself for a while.
+/// `POST /v1/backup/resume` with a [`BackupNowRequest`] ends it early.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// How long, in seconds.
+    pub seconds: PauseLength,
+    /// The terminal at which it was typed; written down with the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
 }
 
 /// `POST /v1/backup/copy` → stream of `Item<Vec<CopyStatus>>`: brings a folder's second copies
@@ -460,15 +470,6 @@ pub struct RecipeView {
     pub profile: ProfileName,
     /// The command that starts the agent.
     pub command: Vec<String>,
-}
-
-/// The result of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckView {
-    /// Snapshots that were looked at.
-    pub snapshots: u64,
-    /// What is wrong; empty: nothing.
-    pub problems: Vec<String>,
 }
 
 /// One check of `doctor`.

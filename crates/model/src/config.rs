@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use crate::copy::CopyTarget;
 use crate::folder::{Access, FolderRules};
+use crate::health::CheckEvery;
 use crate::name::{ProfileName, RecipeName};
 use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
@@ -101,6 +102,8 @@ pub struct Defaults {
     pub keep: Keep,
     /// How large a vault may get, of folders that do not say; `None`: a share of the disk.
     pub limit: Option<Size>,
+    /// How often vaults are checked.
+    pub check: CheckEvery,
     /// Where second copies go, of folders that do not say.
     pub copy: Vec<CopyTarget>,
     /// How much a copy may send in a second; `None`: a moderate amount.
@@ -136,6 +139,7 @@ struct RawDefaults {
 struct RawDefaultBackup {
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
+    check: Option<CheckEvery>,
     #[serde(default)]
     copy: Vec<Spanned<String>>,
     copy_rate: Option<Size>,
@@ -239,6 +243,7 @@ impl Config {
             copy_rate: raw.defaults.backup.copy_rate,
             keep: keep(raw.defaults.backup.keep)?.unwrap_or_default(),
             limit: raw.defaults.backup.limit,
+            check: raw.defaults.backup.check.unwrap_or_default(),
             cpus: match raw.defaults.cpus {
                 Some(cpus) if !(1..=256).contains(cpus.get_ref()) => {
                     return Err(at(cpus.span().start, "`cpus` must be 1 to 256".into()));
@@ -429,6 +434,9 @@ mod tests {
         assert_eq!(words(1), "everything for 1 week, monthly");
         assert_eq!(config.limit_of(&config.folders[1]), Some(Size::gib(50)));
         assert_eq!(Config::empty().defaults.keep, Keep::default());
+        let checked = parse("[defaults.backup]\ncheck = \"12h\"\n").expect("parses");
+        assert_eq!(checked.defaults.check.to_string(), "12h");
+        assert_eq!(config.defaults.check, CheckEvery::default());
     }
 
     #[test]
@@ -461,6 +469,8 @@ mod tests {
             "[defaults.backup]\nkeep = \"everything for 2 \\u0064ays, dayly\"\n",
             "[defaults.backup]\nlimit = \"50 potatoes\"\n",
             "[defaults.backup]\nenabled = false\n",
+            "[defaults.backup]\ncheck = \"1 day\"\n",
+            "[defaults.backup]\ncheck = \"0s\"\n",
             "[defaults.backup]\ncopy = [\"/mnt/a\", \"rest:https://ann:hunter2@nas/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopy = [\"/mnt/a\", \"/mnt/a/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopies = [\"/mnt/a\"]\n",

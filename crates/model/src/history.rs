@@ -52,6 +52,9 @@ pub struct SnapshotView {
     pub files: u64,
     /// Their total size in bytes.
     pub bytes: u64,
+    /// Why no prune lets it go, where it is pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
 }
 
 /// What an entry of a folder is.

@@ -8,10 +8,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::visible;
+
 /// A person, as far as the daemon can tell.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
     /// The user, as the socket says.
     pub uid: Option<u32>,
@@ -23,8 +26,24 @@ pub struct Actor {
     pub terminal: Option<String>,
 }
 
+impl fmt::Display for Actor {
+    /// `ann (uid 1000) at /dev/pts/3`; printable, whatever was claimed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.user, self.uid) {
+            (Some(user), Some(uid)) => write!(f, "{} (uid {uid})", visible(user))?,
+            (Some(user), None) => f.write_str(&visible(user))?,
+            (None, Some(uid)) => write!(f, "uid {uid}")?,
+            (None, None) => f.write_str("somebody")?,
+        }
+        match &self.terminal {
+            Some(terminal) => write!(f, " at {}", visible(terminal)),
+            None => f.write_str(" without a terminal"),
+        }
+    }
+}
+
 /// The act that turned a folder's backup off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OptOut {
     /// Who.
     pub by: Actor,
@@ -229,6 +248,17 @@ mod tests {
         assert!(!is_void(false, Some(&opt_out())) && !is_void(true, None));
         assert!(Standing::OnUnconfirmed.by_itself() && Standing::OnUnconfirmed.around_sessions());
         assert!(!Standing::Off.by_itself() && !Standing::Off.around_sessions());
+    }
+
+    #[test]
+    fn people_are_named_as_far_as_they_are_known() {
+        let ann = Actor {
+            uid: Some(1000),
+            user: Some("ann".into()),
+            terminal: Some("/dev/pts/3\x1b[2J".into()),
+        };
+        assert_eq!(ann.to_string(), "ann (uid 1000) at /dev/pts/3\\u{1b}[2J");
+        assert_eq!(Actor::default().to_string(), "somebody without a terminal");
     }
 
     #[test]

@@ -6,8 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Access;
+use crate::growth::VaultSize;
+use crate::health::FolderHealth;
 use crate::machine::{Limits, MachineState};
 use crate::name::{FolderId, MachineName, ProfileName};
+use crate::protection::OptOut;
 use crate::session::Session;
 
 /// Version of the JSON of [`Status`]; rises when a field changes its meaning or goes.
@@ -110,8 +113,12 @@ pub enum Protection {
     NotYet,
     /// Turned off by the explicit act.
     Off,
+    /// Nothing happens by itself for a while; sessions still take their snapshots.
+    Paused,
     /// The last snapshot failed.
     Failing,
+    /// Its vault is damaged: some of what was saved cannot be restored.
+    Damaged,
 }
 
 /// One registered folder.
@@ -129,10 +136,22 @@ pub struct FolderStatus {
     pub last_snapshot: Option<LastSnapshot>,
     /// Why the last snapshot failed.
     pub error: Option<String>,
+    /// What is known about the health of its vault.
+    #[serde(default)]
+    pub health: Option<FolderHealth>,
     /// Who may see it, as its rule says; absent: every profile.
     pub profiles: Option<Vec<String>>,
     /// Read-only or writable.
     pub access: Access,
+    /// Who turned its backup off, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<OptOut>,
+    /// Until when its automatic snapshots pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<jiff::Timestamp>,
+    /// How large its vault is and may get, once that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<VaultSize>,
     /// Its second copies.
     #[serde(default)]
     pub copies: Vec<CopyStatus>,
@@ -228,7 +247,8 @@ pub struct LastSnapshot {
     pub time: jiff::Timestamp,
     /// How long ago that was, in seconds, when the status was made.
     pub age_seconds: i64,
-    /// Whether its snapshot file and root tree were read back from disk.
+    /// Whether it is the verified one of [`FolderHealth::verified`]. Every snapshot was read
+    /// back when it was made; verified is more than that.
     pub verified: bool,
 }
 

@@ -25,12 +25,16 @@ pub enum SnapshotMode {
 pub enum WalkReason {
     /// No change list was given.
     NoChangeList,
+    /// It was asked for, to see what the change list had missed.
+    Audit,
     /// Contents were to be compared.
     Reread,
     /// The change list is counted from a snapshot that is gone, or newer than the latest.
     UnknownSnapshot,
     /// Another directory has taken the folder's place.
     FolderReplaced,
+    /// Other things are left out than in the latest snapshot.
+    Excludes,
     /// Too many entries were too young to trust, unreadable or moving at the last look.
     Doubtful,
     /// A file with several names changed, and some of them lie in unnamed directories.
@@ -41,20 +45,36 @@ pub enum WalkReason {
 pub(crate) struct Facts<'a> {
     pub(crate) changes: Option<&'a ChangeSet>,
     pub(crate) reread: bool,
+    pub(crate) excludes: &'a [String],
     /// The latest snapshot of ours and the look it rests on.
     pub(crate) parent: Option<(&'a Snapshot, &'a LastLook)>,
-    /// The snapshot that the change list is counted from, if there is such a one.
-    pub(crate) since: Option<&'a Snapshot>,
+    /// The place in the order of the snapshot that the change list is counted from, if
+    /// there is such a one.
+    pub(crate) since: Option<u64>,
     /// The inode of the folder.
     pub(crate) root_inode: u64,
 }
 
-/// Decides. The scope is there exactly when the mode is [`SnapshotMode::Changes`].
-pub(crate) fn choose(facts: &Facts<'_>) -> (SnapshotMode, Option<Scope>) {
-    let Some((parent, look)) = facts.parent else { return (SnapshotMode::First, None) };
+/// How a folder is to be looked at.
+pub(crate) struct Approach {
+    pub(crate) mode: SnapshotMode,
+    /// Where to look; everywhere without it.
+    pub(crate) scope: Option<Scope>,
+    /// Where a change list would have had one look, when a walk is to judge it.
+    pub(crate) judged: Option<Scope>,
+}
+
+/// Decides. With `audit` a change list that would do is not used but judged.
+pub(crate) fn choose(facts: &Facts<'_>, audit: bool) -> Approach {
+    let all = |mode| Approach { mode, scope: None, judged: None };
+    let Some((parent, look)) = facts.parent else { return all(SnapshotMode::First) };
     match scope(facts, parent, look) {
-        Ok(scope) => (SnapshotMode::Changes, Some(scope)),
-        Err(why) => (SnapshotMode::Walk(why), None),
+        Ok(judged) if audit => {
+            let mode = SnapshotMode::Walk(WalkReason::Audit);
+            Approach { judged: Some(judged), ..all(mode) }
+        }
+        Ok(scope) => Approach { scope: Some(scope), ..all(SnapshotMode::Changes) },
+        Err(why) => all(SnapshotMode::Walk(why)),
     }
 }
 
@@ -65,11 +85,14 @@ fn scope(facts: &Facts<'_>, parent: &Snapshot, look: &LastLook) -> Result<Scope,
     let changes = facts.changes.ok_or(WalkReason::NoChangeList)?;
     // Changes counted from an older snapshot are more than is needed; from a newer one
     // they would be too few.
-    if facts.since.is_none_or(|since| since.sequence > parent.sequence) {
+    if facts.since.is_none_or(|since| since > parent.sequence) {
         return Err(WalkReason::UnknownSnapshot);
     }
     if parent.root.as_ref().is_none_or(|root| root.meta.inode != facts.root_inode) {
         return Err(WalkReason::FolderReplaced);
+    }
+    if parent.excludes != facts.excludes {
+        return Err(WalkReason::Excludes);
     }
     // What could not be stored as it was is tried again, named or not; of a list that
     // was cut short nobody knows the rest.

@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use crate::error::{At, Result, VaultError};
+use crate::error::{At, FolderProblem, Result, VaultError};
 use crate::stat::{self, Attributes, Stat};
 
 /// Deeper directories are reported, not followed: one descriptor is held for each level.
@@ -30,12 +30,15 @@ pub(crate) struct Dir(OwnedFd);
 impl Dir {
     /// Opens a folder by its path; the last component must be a directory, not a link.
     pub(crate) fn open_root(path: &Path) -> Result<Self> {
-        let refuse = |what: &str| VaultError::Folder { path: path.into(), what: what.into() };
+        let refuse = |what| Err(VaultError::Folder { path: path.into(), what });
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::open(path, flags, Mode::empty()) {
+        // A slash at the end would have a link followed.
+        let bare = path.components().as_path();
+        match rustix::fs::open(bare, flags, Mode::empty()) {
             Ok(fd) => Ok(Self(fd)),
-            Err(Errno::NOTDIR | Errno::LOOP) => Err(refuse("it is not a directory")),
-            Err(Errno::NOENT) => Err(refuse("it does not exist")),
+            Err(Errno::NOTDIR | Errno::LOOP) if bare.is_symlink() => refuse(FolderProblem::Link),
+            Err(Errno::NOTDIR | Errno::LOOP) => refuse(FolderProblem::NotADirectory),
+            Err(Errno::NOENT) => refuse(FolderProblem::Missing),
             Err(e) => Err(e).at("open the folder", path),
         }
     }
@@ -72,6 +75,19 @@ impl Dir {
     /// Status of this directory.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         Stat::of(&self.0)
+    }
+
+    /// Whether a file system is mounted exactly here; kernels before 5.8 do not say.
+    pub(crate) fn is_mount(&self) -> io::Result<Option<bool>> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+        let found = rustix::fs::statx(&self.0, "", flags, StatxFlags::empty())?;
+        let says = found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+        Ok(says.then(|| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)))
+    }
+
+    /// Another descriptor of this directory.
+    pub(crate) fn again(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     /// Where the link `name` points.
@@ -207,10 +223,14 @@ mod tests {
         assert!(root.open_dir(OsStr::new("up")).is_err());
         assert!(root.open_dir(OsStr::new("..")).is_err());
         symlink(&folder, top.path().join("alias")).unwrap();
-        assert!(matches!(
-            Dir::open_root(&top.path().join("alias")),
-            Err(VaultError::Folder { .. })
-        ));
+        for alias in ["alias", "alias/", "alias/."] {
+            let opened = Dir::open_root(&top.path().join(alias));
+            let what = FolderProblem::Link;
+            assert!(
+                matches!(opened, Err(VaultError::Folder { what: w, .. }) if w == what),
+                "{alias}"
+            );
+        }
         assert_eq!(root.names().unwrap(), ["fifo", "file", "link", "sub", "up"]);
         let mut places = Places::new(root);
         assert!(places.dir(b"sub").is_ok());

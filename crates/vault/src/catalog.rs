@@ -197,6 +197,8 @@ pub struct Snapshot {
     pub unreadable: Vec<Remark>,
     /// Files that changed while they were read (at most [`MAX_REMARKS`] of them).
     pub changed_while_read: Vec<EntryPath>,
+    /// Patterns of what was left out of it.
+    pub excludes: Vec<String>,
     #[serde(skip)]
     pub(crate) sequence: u64,
     #[serde(skip)]
@@ -210,6 +212,9 @@ pub struct Snapshot {
     /// Entries that were too young for their status to be trusted; unknown if too many.
     #[serde(skip)]
     pub(crate) unsettled: Option<Vec<EntryPath>>,
+    /// Whether a file system was mounted right at the folder.
+    #[serde(skip)]
+    pub(crate) mounted: Option<bool>,
 }
 
 /// A snapshot's record keeps no more remarks of a kind than this.
@@ -250,6 +255,10 @@ pub(crate) struct Record {
     pub(crate) changed_while_read: Vec<EntryPath>,
     #[serde(default)]
     pub(crate) unsettled: Option<Vec<EntryPath>>,
+    #[serde(default)]
+    pub(crate) excludes: Vec<String>,
+    #[serde(default)]
+    pub(crate) mounted: Option<bool>,
 }
 
 impl Snapshot {
@@ -280,6 +289,8 @@ impl Snapshot {
             root: None,
             scanned: None,
             unsettled: None,
+            excludes: Vec::new(),
+            mounted: None,
         };
         match record {
             None => base,
@@ -292,6 +303,8 @@ impl Snapshot {
                 root: Some(r.root),
                 scanned: Some(r.scanned),
                 unsettled: r.unsettled,
+                excludes: r.excludes,
+                mounted: r.mounted,
                 ..base
             },
         }
@@ -310,6 +323,52 @@ pub(crate) fn list(engine: &Engine, repo: &Repo) -> Result<Snapshots> {
     }
     all.snapshots.sort_by_key(|s| std::cmp::Reverse((s.sequence, s.time, s.id)));
     Ok(all)
+}
+
+/// What is remembered of a snapshot from one operation to the next, so that a vault with
+/// thousands of them need not read all of them for each new one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brief {
+    pub(crate) id: Id,
+    pub(crate) time: Timestamp,
+    pub(crate) sequence: u64,
+    pub(crate) counts: Counts,
+    /// Made by this program, so laid out as the source expects.
+    pub(crate) ours: bool,
+}
+
+/// All readable snapshots, the newest first. A snapshot file is named by its content, so
+/// one that was read once need not be read again.
+pub(crate) fn briefs(engine: &Engine, repo: &Repo) -> Result<Vec<Brief>> {
+    let ids = engine.run("listing snapshots", || engine.storage.list(FileType::Snapshot))?;
+    let mut known = engine.briefs();
+    let mut all = Vec::with_capacity(ids.len());
+    for id in ids {
+        let brief = match known.get(&id) {
+            Some(brief) => *brief,
+            // A damaged one hides no other; a check names it.
+            None => match load(engine, repo, id) {
+                Ok(snapshot) => Brief::of(&snapshot),
+                Err(_) => continue,
+            },
+        };
+        all.push(brief);
+    }
+    *known = all.iter().map(|brief| (brief.id, *brief)).collect();
+    all.sort_by_key(|b| std::cmp::Reverse((b.sequence, b.time, b.id)));
+    Ok(all)
+}
+
+impl Brief {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            id: snapshot.id.0,
+            time: snapshot.time,
+            sequence: snapshot.sequence,
+            counts: snapshot.counts,
+            ours: snapshot.scanned.is_some(),
+        }
+    }
 }
 
 /// Reads one snapshot file from disk.

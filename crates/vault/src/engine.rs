@@ -2,17 +2,19 @@
 //! index and the translation of the engine's errors and panics; decides nothing
 //! about snapshots or folders.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustic_core::repofile::{BlobType, MasterKey, Node};
+use rustic_core::repofile::{BlobType, IndexFile, MasterKey, Node};
 use rustic_core::{
     BlobId, ConfigOptions, Credentials, DataId, ErrorKind, FileType, Id, IndexedFullStatus,
     KeyOptions, OpenStatus, ReadBackend, RepairIndexOptions, Repository, RepositoryBackends,
     RepositoryOptions, RusticError, RusticResult, TreeId, WriteBackend,
 };
 
+use crate::catalog::Brief;
 use crate::error::{At, Result, VaultError};
 use crate::key::VaultKey;
 use crate::seal::Seal;
@@ -33,6 +35,8 @@ pub(crate) struct Engine {
     /// The repository as loaded, and the index files it was loaded from.
     loaded: Mutex<Option<(Vec<Id>, Arc<Repo>)>>,
     looked: Mutex<Option<LastLook>>,
+    /// About a hundred bytes for each snapshot.
+    briefs: Mutex<HashMap<Id, Brief>>,
 }
 
 impl Engine {
@@ -44,7 +48,13 @@ impl Engine {
         })?;
         let master = repo.key();
         key.remember(master.clone());
-        Ok(Self { storage, master, loaded: Mutex::default(), looked: Mutex::default() })
+        Ok(Self {
+            storage,
+            master,
+            loaded: Mutex::default(),
+            looked: Mutex::default(),
+            briefs: Mutex::default(),
+        })
     }
 
     /// Opens an existing vault. The remembered master key saves the slow derivation;
@@ -64,7 +74,13 @@ impl Engine {
                 repo
             }
         };
-        Ok(Self { storage, master: repo.key(), loaded: Mutex::default(), looked: Mutex::default() })
+        Ok(Self {
+            storage,
+            master: repo.key(),
+            loaded: Mutex::default(),
+            looked: Mutex::default(),
+            briefs: Mutex::default(),
+        })
     }
 
     /// The same vault with nothing remembered: no index, no content, no open file.
@@ -74,6 +90,7 @@ impl Engine {
             master: self.master.clone(),
             loaded: Mutex::default(),
             looked: Mutex::default(),
+            briefs: Mutex::default(),
         }
     }
 
@@ -110,6 +127,29 @@ impl Engine {
         let repo = Arc::new(repo);
         *loaded = Some((now, Arc::clone(&repo)));
         Ok(repo)
+    }
+
+    /// Removes packs that a writer put in their places and then could not name in an
+    /// index. Only packs that were written down as such: what is merely not found in an
+    /// index may be what a damaged index named. The caller holds the writer's lock.
+    pub(crate) fn sweep_unnamed(&self, repo: &Repo) -> Result<()> {
+        let mut unnamed = self.storage.unnamed();
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let indexes = self.run("reading the index", || {
+            repo.stream_files::<IndexFile>()?.collect::<RusticResult<Vec<_>>>()
+        });
+        // What a damaged index names is not known, so nothing is removed before it is repaired.
+        let Ok(indexes) = indexes else { return Ok(()) };
+        let named: HashSet<Id> = indexes
+            .iter()
+            .flat_map(|(_, index)| index.packs.iter().chain(&index.packs_to_delete))
+            .map(|pack| *pack.id)
+            .collect();
+        unnamed.retain(|id| !named.contains(id));
+        tracing::info!(packs = unnamed.len(), "packs of a writer that was stopped are removed");
+        self.storage.sweep(&unnamed)
     }
 
     /// The repository without the index files that cannot be read: their packs are
@@ -150,6 +190,11 @@ impl Engine {
     /// The last look at the folder by this process.
     pub(crate) fn looked(&self) -> MutexGuard<'_, Option<LastLook>> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered of the snapshots.
+    pub(crate) fn briefs(&self) -> MutexGuard<'_, HashMap<Id, Brief>> {
+        self.briefs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs an engine call with its errors and panics turned into ours.

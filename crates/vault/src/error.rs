@@ -62,6 +62,12 @@ pub enum VaultError {
         /// The vault.
         path: PathBuf,
     },
+    /// Stock restic has the vault open, or left its lock there.
+    #[error("stock restic is at work in the vault {}, or was killed there", path.display())]
+    StockRestic {
+        /// The vault.
+        path: PathBuf,
+    },
     /// No room left on the disk, or less than the floor that is kept free.
     #[error("no space left for {}: {free} bytes free, {floor} bytes are kept free", path.display())]
     NoSpace {
@@ -86,7 +92,15 @@ pub enum VaultError {
         /// The folder.
         path: PathBuf,
         /// Why not.
-        what: String,
+        what: FolderProblem,
+    },
+    /// A pattern of what is to be left out cannot be used.
+    #[error("cannot leave out `{pattern}`: {why}")]
+    Exclude {
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        why: String,
     },
     /// No snapshot fits the selector.
     #[error("no snapshot fits `{selector}`")]
@@ -170,6 +184,33 @@ pub enum VaultError {
         /// The engine's own words, or its panic message.
         detail: String,
     },
+}
+
+/// Why a path cannot be used as a folder, or not as the one that its vault holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderProblem {
+    /// There is nothing.
+    #[error("it does not exist")]
+    Missing,
+    /// It is a file or something else.
+    #[error("it is not a directory")]
+    NotADirectory,
+    /// It is a symbolic link, which is never followed.
+    #[error("it is a symbolic link, not a directory")]
+    Link,
+    /// The path is not UTF-8.
+    #[error("its path is not UTF-8")]
+    NotUtf8,
+    /// A file system was mounted there when it was last backed up, and is not now.
+    #[error("the file system that was mounted there is not mounted")]
+    Unmounted,
+    /// A file system is mounted over what was last backed up.
+    #[error("another file system is mounted there now")]
+    MountedOver,
+    /// Another directory has its place, with nothing in it.
+    #[error("another directory, an empty one, is in its place")]
+    EmptyInItsPlace,
 }
 
 impl VaultError {

@@ -18,18 +18,23 @@ mod copy;
 mod diff;
 mod engine;
 mod error;
+mod excludes;
 mod health;
 mod history;
 mod key;
 mod mount;
+mod prune;
 mod reader;
 mod rehearse;
+mod removal;
 mod repair;
 mod restore;
+mod root;
 mod scan;
 mod seal;
 mod settle;
 mod sheet;
+mod shrink;
 mod snapshot;
 mod source;
 mod stat;
@@ -51,11 +56,13 @@ pub use changes::ChangeSet;
 pub use check::{CheckReport, CheckRequest, MAX_PATHS, Problem, Severity, Touched, check};
 pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucket, Target, Web};
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
-pub use error::{Result, VaultError};
+pub use error::{FolderProblem, Result, VaultError};
+pub use excludes::Excluded;
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use history::{ChangeCounts, History, PathChange, PathState, Version};
 pub use key::VaultKey;
 pub use mount::{Mounted, Naming, mount};
+pub use prune::{PruneForecast, PruneReport, PruneRequest};
 pub use rehearse::{RehearsalRequest, Rehearsed};
 pub use repair::{
     Elsewhere, RepairPlan, RepairReport, RepairRequest, RepairStep, Spare, plan_repair, repair,
@@ -64,6 +71,8 @@ pub use restore::{
     Conflict, ConflictWhy, Guard, RestorePlan, RestoreReport, RestoreRequest, Selection,
     UndoRequest,
 };
+pub use scan::Missed;
+pub use shrink::{Shrink, Shrunk, shrunk};
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
 pub use vault::{Vault, check_staging, opens_without_password, resume_restore};
 pub use verify::packs::PacksRead;

@@ -17,12 +17,14 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustic_core::TreeId;
 use rustic_core::repofile::{Node, NodeType};
+use serde::Serialize;
 
 use crate::beneath::{Dir, MAX_DEPTH, join};
-use crate::catalog::{EntryPath, Remark};
+use crate::catalog::{EntryPath, MAX_REMARKS, Remark};
 use crate::changes::{Look, Scope};
 use crate::engine::{Engine, Repo};
 use crate::error::Result;
+use crate::excludes::Excludes;
 use crate::settle::Unsettled;
 use crate::stat::{self, Stamp, Stat};
 use crate::watch::{Step, Watch};
@@ -43,6 +45,19 @@ pub(crate) struct Scan {
     pub(crate) remarks: Vec<Remark>,
     /// Entries as young as the scan.
     pub(crate) unsettled: Unsettled,
+    /// What the judged scope would have missed.
+    pub(crate) missed: Missed,
+}
+
+/// Changes that a change list did not name, found by a full walk. A directory that came
+/// or went counts once. Changes during the walk itself are not counted where their times
+/// tell; one from between the end of the list and the walk looks like a missed one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Missed {
+    /// How many.
+    pub count: u64,
+    /// Some of them, at most [`MAX_REMARKS`].
+    pub paths: Vec<EntryPath>,
 }
 
 /// The stored state to compare with.
@@ -56,6 +71,9 @@ pub(crate) struct Against<'a> {
     pub(crate) fresh: Stamp,
     /// Where to look; `None` looks everywhere.
     pub(crate) scope: Option<&'a Scope>,
+    /// A scope to be judged while everything is looked at.
+    pub(crate) judged: Option<&'a Scope>,
+    pub(crate) excludes: &'a Excludes,
     pub(crate) watch: &'a Watch,
 }
 
@@ -79,7 +97,8 @@ pub(crate) fn scan(against: Against<'_>, root: &Dir, tree: TreeId) -> Result<Sca
     let Ok(status) = root.stat() else { return Ok(Scan::default()) };
     let mut scanner = Scanner { against, device: status.dev, scan: Scan::default() };
     let whole = against.scope.is_none_or(|scope| scope.of(b"") == Look::Whole);
-    let below = Below { tree, depth: 0, whole };
+    let seen = against.judged.map_or(Look::Whole, |judged| judged.of(b""));
+    let below = Below { tree, depth: 0, whole, seen };
     scanner.scan.all_clean = scanner.directory(root, &[], below)?;
     Ok(scanner.scan)
 }
@@ -97,6 +116,8 @@ struct Below {
     depth: usize,
     /// Everything below it is looked at, whatever the scope says.
     whole: bool,
+    /// How the scope that is judged would have looked at it.
+    seen: Look,
 }
 
 impl Scanner<'_> {
@@ -108,7 +129,7 @@ impl Scanner<'_> {
             return Ok(false);
         };
         let names = match dir.names() {
-            Ok(names) => names,
+            Ok(names) => self.against.excludes.keep(dir, path, names),
             Err(e) => return Ok(self.keep(path, &e)),
         };
         self.against.watch.step(Step::Scanned(names.len() as u64));
@@ -116,12 +137,15 @@ impl Scanner<'_> {
         let mut clean_dirs = Vec::new();
         let mut stored = stored.iter().peekable();
         for name in &names {
-            while stored.next_if(|n| *n.name() < **name).is_some() {}
+            while let Some(gone) = stored.next_if(|n| *n.name() < **name) {
+                self.gone(dir, join(path, &gone.name()), below);
+            }
+            let here = join(path, name);
             let Some(node) = stored.next_if(|n| *n.name() == **name) else {
                 clean = false;
+                self.differs(|| dir.stat_at(name), &here, below);
                 continue;
             };
-            let here = join(path, name);
             let stat = match dir.stat_at(name) {
                 Ok(stat) => stat,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -138,19 +162,36 @@ impl Scanner<'_> {
             }
             if let (true, Some(tree)) = (stat.is_dir(), node.subtree) {
                 let depth = below.depth + 1;
-                let child = match self.look(&here, (&stat, node), below.whole) {
-                    Look::Reuse => None,
-                    look => Some(Below { tree, depth, whole: look == Look::Whole }),
+                let look = self.look(self.against.scope, &here, (&stat, node), below.whole);
+                let seen = match below.seen {
+                    Look::Reuse => Look::Reuse,
+                    seen => {
+                        self.look(self.against.judged, &here, (&stat, node), seen == Look::Whole)
+                    }
                 };
-                if child.map_or(Ok(true), |below| self.child(dir, name, &here, below))? {
-                    clean_dirs.push(here);
-                } else {
-                    clean = false;
+                let child = (look != Look::Reuse).then(|| Below {
+                    tree,
+                    depth,
+                    whole: look == Look::Whole,
+                    seen,
+                });
+                let below_clean = child.map_or(Ok(true), |b| self.child(dir, name, &here, b))?;
+                let same = self.dir_attributes_equal(dir, name, (&stat, node));
+                // Times move with what is below, which is judged by itself.
+                if !same || !stat.same_but_times(node) {
+                    self.differs(|| Ok(stat), &here, below);
                 }
-                clean &= stat.matches(node) && self.dir_attributes_equal(dir, name, (&stat, node));
+                clean &= below_clean && same && stat.matches(node);
+                if below_clean {
+                    clean_dirs.push(here);
+                }
             } else if !self.entry_equal(dir, name, &here, (&stat, node)) {
                 clean = false;
+                self.differs(|| Ok(stat), &here, below);
             }
+        }
+        for gone in stored {
+            self.gone(dir, join(path, &gone.name()), below);
         }
         // The folder itself is never taken over as a whole, so its parts are always named.
         if !clean || path.is_empty() {
@@ -162,8 +203,14 @@ impl Scanner<'_> {
     /// How much of a directory has to be looked at. Another directory under the same
     /// name, or what may be another file system, shares nothing with what is stored;
     /// and a status that differs tells of a change that the list does not name.
-    fn look(&self, path: &[u8], (stat, node): (&Stat, &Node), whole: bool) -> Look {
-        let Some(scope) = self.against.scope.filter(|_| !whole) else { return Look::Whole };
+    fn look(
+        &self,
+        scope: Option<&Scope>,
+        path: &[u8],
+        (stat, node): (&Stat, &Node),
+        whole: bool,
+    ) -> Look {
+        let Some(scope) = scope.filter(|_| !whole) else { return Look::Whole };
         let stored = node.subtree.is_some_and(|t| Engine::has_tree(self.against.repo, t));
         if !stored || !stat.is_directory_of(node) || stat.dev != self.device {
             return Look::Whole;
@@ -226,6 +273,22 @@ impl Scanner<'_> {
 
     fn is_young(&self, stat: &Stat) -> bool {
         self.against.young.is_none_or(|young| stat.ctime >= young)
+    }
+
+    /// Notes a difference that the judged scope would not have led to, unless its time
+    /// says that it came about during the walk.
+    fn differs(&mut self, stat: impl Fn() -> io::Result<Stat>, path: &[u8], below: Below) {
+        if below.seen == Look::Reuse && stat().is_ok_and(|s| s.ctime < self.against.fresh) {
+            self.scan.missed.count += 1;
+            if self.scan.missed.paths.len() < MAX_REMARKS {
+                self.scan.missed.paths.push(EntryPath(path.to_vec()));
+            }
+        }
+    }
+
+    /// The same for an entry that is no longer in `dir`, whose time tells when it went.
+    fn gone(&mut self, dir: &Dir, path: Vec<u8>, below: Below) {
+        self.differs(|| dir.stat(), &path, below);
     }
 
     /// Notes an entry whose stored version has to stand in for it, and so is no change.

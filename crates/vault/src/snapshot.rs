@@ -8,22 +8,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use rustic_core::repofile::{Node, SnapshotFile};
+use rustic_core::repofile::SnapshotFile;
 use rustic_core::{BackupOptions, ParentOptions, SnapshotGroupCriterion, TreeId};
 use serde::Serialize;
 
-use crate::approach::{self, Facts, SnapshotMode, WalkReason};
-use crate::beneath::Dir;
+use crate::approach::{self, Approach, Facts, SnapshotMode, WalkReason};
 use crate::catalog::{
     self, Counts, EntryPath, Labels, MAX_REMARKS, Record, Remark, Snapshot, zoned,
 };
 use crate::changes::{ChangeSet, Scope};
 use crate::engine::Engine;
 use crate::error::{At, Result, VaultError};
-use crate::scan::{self, Against, Scan, ancestors, file_clock, young_from};
+use crate::excludes::{Excluded, Excludes};
+use crate::root::Root;
+use crate::scan::{self, Against, Missed, Scan, ancestors, file_clock, young_from};
 use crate::settle::{LastLook, Unsettled};
+use crate::shrink::{self, Shrunk};
 use crate::source::{Found, Pass, Reuse, Source};
-use crate::stat::{self, Stamp};
+use crate::stat::Stamp;
 use crate::tally;
 use crate::watch::{Cancel, Progress, Watch};
 
@@ -44,8 +46,15 @@ pub struct SnapshotRequest {
     /// What may have changed since an earlier snapshot; without it, or where it cannot
     /// be enough, every entry is looked at. [`SnapshotOutcome::mode`] says which it was.
     pub changes: Option<ChangeSet>,
+    /// Look at everything all the same, and report what the change list had missed.
+    pub audit: bool,
     /// Compare every file by content, trusting no status.
     pub reread: bool,
+    /// What is left out, in the language of a `.gitignore` file. Only ever from the
+    /// user's own configuration: whoever writes them decides what is not backed up.
+    pub excludes: Vec<String>,
+    /// Somebody confirmed that another directory or mount has the folder's place now.
+    pub replaced: bool,
     /// Receives progress.
     pub progress: Option<Arc<dyn Progress>>,
     /// Stops it.
@@ -61,7 +70,10 @@ impl SnapshotRequest {
             labels,
             now,
             changes: None,
+            audit: false,
             reread: false,
+            excludes: Vec::new(),
+            replaced: false,
             progress: None,
             cancel: Cancel::default(),
         }
@@ -87,6 +99,13 @@ pub struct SnapshotOutcome {
     pub unreadable: Vec<Remark>,
     /// Files that changed during each of three reads, and may be torn.
     pub changed_while_read: Vec<EntryPath>,
+    /// Set when the folder holds much less than it lately did: a reason to pin the
+    /// snapshot that is named, and to tell somebody.
+    pub shrunk: Option<Shrunk>,
+    /// After an audit with a usable change list: what that list had missed.
+    pub missed: Option<Missed>,
+    /// What each pattern leaves out; only counted when everything was looked at.
+    pub excluded: Option<Vec<Excluded>>,
 }
 
 /// Everything known while a snapshot is being made.
@@ -94,8 +113,8 @@ struct Making<'a> {
     engine: &'a Arc<Engine>,
     request: &'a SnapshotRequest,
     watch: Watch,
-    root: Arc<Dir>,
-    root_node: Node,
+    root: Root,
+    excludes: Arc<Excludes>,
     parent: Option<Snapshot>,
     /// The look that the parent rests on.
     look: Option<LastLook>,
@@ -125,29 +144,25 @@ struct Passed {
 
 /// Takes a snapshot. The caller holds the writer's lock.
 pub(crate) fn make(engine: &Arc<Engine>, request: &SnapshotRequest) -> Result<SnapshotOutcome> {
-    if request.root.to_str().is_none() {
-        return Err(VaultError::Folder {
-            path: request.root.clone(),
-            what: "its path is not UTF-8".into(),
-        });
-    }
-    let root = Dir::open_root(&request.root)?;
-    refuse_nesting(engine.storage.dir(), &request.root)?;
+    let root = Root::open(&request.root, engine.storage.dir())?;
+    let excludes = Arc::new(Excludes::new(&request.excludes)?);
     let repo = engine.repo()?;
-    let known = catalog::list(engine, &repo)?.snapshots;
-    let status = root.stat().at("look at the folder", &request.root)?;
-    let mut root_node = status.node("".as_ref(), None);
-    let attributes = stat::attributes(&root).at("read the attributes of", &request.root)?;
-    stat::set_attributes(&mut root_node, &attributes);
-    // A snapshot of another program is laid out differently.
-    let parent = known.iter().find(|s| s.scanned.is_some()).cloned();
+    engine.sweep_unnamed(&repo)?;
+    let known = catalog::briefs(engine, &repo)?;
+    // A snapshot of another program is laid out differently; one that was damaged since
+    // it was first read is passed over.
+    let parent =
+        known.iter().filter(|b| b.ours).find_map(|b| catalog::load(engine, &repo, b.id).ok());
+    if let Some(parent) = parent.as_ref().filter(|_| !request.replaced) {
+        root.refuse_stranger(&request.root, parent)?;
+    }
     let last = engine.looked().clone();
     let making = Making {
         engine,
         request,
         watch: Watch { progress: request.progress.clone(), cancel: request.cancel.clone() },
-        root: Arc::new(root),
-        root_node,
+        root,
+        excludes,
         look: parent.as_ref().and_then(|parent| {
             last.filter(|l| l.snapshot == parent.id.0).or_else(|| LastLook::recorded(parent))
         }),
@@ -156,22 +171,38 @@ pub(crate) fn make(engine: &Arc<Engine>, request: &SnapshotRequest) -> Result<Sn
         scanned: file_clock(),
     };
     let since = request.changes.as_ref().map(ChangeSet::since);
-    let (mode, scope) = approach::choose(&Facts {
+    let facts = Facts {
         changes: request.changes.as_ref(),
         reread: request.reread,
+        excludes: &request.excludes,
         parent: making.parent.as_ref().zip(making.look.as_ref()),
-        since: known.iter().find(|s| Some(s.id) == since),
-        root_inode: status.ino,
-    });
-    making.run(mode, scope)
+        since: known.iter().find(|b| Some(b.id) == since.map(|id| id.0)).map(|b| b.sequence),
+        root_inode: making.root.stat.ino,
+    };
+    let mut outcome = making.run(approach::choose(&facts, request.audit))?;
+    if outcome.mode != SnapshotMode::Changes {
+        let root = making.root.dir.again().at("open the folder", &request.root)?;
+        outcome.excluded = Some(making.excludes.measure(root, &request.cancel)?);
+    }
+    if !outcome.unchanged {
+        outcome.shrunk = shrink::against(&known, request.now, outcome.counts);
+    }
+    Ok(outcome)
 }
 
 impl Making<'_> {
-    fn run(&self, mode: SnapshotMode, scope: Option<Scope>) -> Result<SnapshotOutcome> {
+    fn run(&self, approach: Approach) -> Result<SnapshotOutcome> {
+        let (mode, audit) = (approach.mode, approach.judged.is_some());
         let scan = match &self.parent {
-            Some(parent) => self.scan(parent, scope)?,
+            Some(parent) => self.scan(parent, approach)?,
             None => Scan::default(),
         };
+        let missed = audit.then(|| scan.missed.clone());
+        let outcome = self.outcome(scan, mode)?;
+        Ok(SnapshotOutcome { missed, ..outcome })
+    }
+
+    fn outcome(&self, scan: Scan, mode: SnapshotMode) -> Result<SnapshotOutcome> {
         let mut remarks = BTreeMap::new();
         note(&mut remarks, scan.remarks.clone());
         if let Some(parent) = self.parent.as_ref().filter(|_| scan.all_clean)
@@ -193,17 +224,17 @@ impl Making<'_> {
         self.commit(passed)
     }
 
-    fn scan(&self, parent: &Snapshot, mut scope: Option<Scope>) -> Result<Scan> {
-        if let Some(scope) = scope.as_mut().filter(|scope| scope.is_empty()) {
-            if self.root_unchanged(parent) {
+    fn scan(&self, parent: &Snapshot, mut approach: Approach) -> Result<Scan> {
+        if let Some(scope) = approach.scope.as_mut().filter(|scope| scope.is_empty()) {
+            if self.root.unchanged_since(parent) {
                 return Ok(Scan { all_clean: true, ..Scan::default() });
             }
             scope.look_at(b"");
         }
-        self.compare(parent.tree, scope.as_ref())
+        self.compare(parent.tree, approach.scope.as_ref(), approach.judged.as_ref())
     }
 
-    fn compare(&self, tree: TreeId, scope: Option<&Scope>) -> Result<Scan> {
+    fn compare(&self, tree: TreeId, scope: Option<&Scope>, judged: Option<&Scope>) -> Result<Scan> {
         let repo = self.engine.repo()?;
         let look = self.look.as_ref().filter(|_| !self.request.reread);
         let against = Against {
@@ -212,16 +243,11 @@ impl Making<'_> {
             young: look.map(|l| young_from(l.scanned)),
             fresh: young_from(self.scanned),
             scope,
+            judged,
+            excludes: &self.excludes,
             watch: &self.watch,
         };
-        scan::scan(against, &self.root, tree)
-    }
-
-    fn root_unchanged(&self, parent: &Snapshot) -> bool {
-        let Some(before) = &parent.root else { return false };
-        let (a, b) = (&before.meta, &self.root_node.meta);
-        (a.mode, a.mtime, a.uid, a.gid) == (b.mode, b.mtime, b.uid, b.gid)
-            && a.extended_attributes == b.extended_attributes
+        scan::scan(against, &self.root.dir, tree)
     }
 
     /// Whether the parent says all that a snapshot of the same entries would say.
@@ -231,7 +257,8 @@ impl Making<'_> {
         remarks: &BTreeMap<EntryPath, Remark>,
         changed: &[Vec<u8>],
     ) -> bool {
-        self.root_unchanged(parent)
+        self.root.unchanged_since(parent)
+            && parent.excludes == self.request.excludes
             && remarks.values().take(MAX_REMARKS).eq(&parent.unreadable)
             && changed.iter().take(MAX_REMARKS).eq(parent.changed_while_read.iter().map(|p| &p.0))
     }
@@ -256,6 +283,9 @@ impl Making<'_> {
             bytes_read: 0,
             unreadable: remarks.into_values().collect(),
             changed_while_read: snapshot.changed_while_read.clone(),
+            shrunk: None,
+            missed: None,
+            excluded: None,
             snapshot,
         })
     }
@@ -286,7 +316,8 @@ impl Making<'_> {
             let pass = Arc::new(Pass {
                 engine: Arc::clone(self.engine),
                 repo: self.engine.repo()?,
-                root: Arc::clone(&self.root),
+                root: Arc::clone(&self.root.dir),
+                excludes: Arc::clone(&self.excludes),
                 tree: base.as_ref().map(|b| b.tree),
                 reuse: Arc::clone(&reuse),
                 reread: Arc::clone(&reread),
@@ -315,7 +346,7 @@ impl Making<'_> {
             let id = file.id.to_hex().as_str().to_owned();
             if mode == SnapshotMode::Changes && found.twins.some_unseen() {
                 mode = SnapshotMode::Walk(WalkReason::HardLinks);
-                let scan = self.compare(file.tree, None)?;
+                let scan = self.compare(file.tree, None, None)?;
                 note(&mut remarks, scan.remarks);
                 unsettled.merge(scan.unsettled);
                 (reuse, reread) = (Arc::new(Reuse::Clean(scan.clean)), Arc::new(scan.reread));
@@ -375,11 +406,13 @@ impl Making<'_> {
             labels: labels.clone(),
             sequence: self.sequence,
             scanned: self.scanned,
-            root: self.root_node.clone(),
+            root: self.root.node.clone(),
             counts: passed.counts,
             unreadable: unreadable.iter().take(MAX_REMARKS).cloned().collect(),
             changed_while_read: changed.iter().take(MAX_REMARKS).cloned().collect(),
             unsettled: passed.unsettled.recorded(),
+            excludes: self.excludes.patterns().to_vec(),
+            mounted: self.root.mounted,
         };
         let mut file = passed.file;
         file.parent = self.parent.as_ref().map(|p| p.id.0.into());
@@ -410,6 +443,9 @@ impl Making<'_> {
             bytes_read: passed.bytes_read,
             unreadable,
             changed_while_read: changed,
+            shrunk: None,
+            missed: None,
+            excluded: None,
         })
     }
 }
@@ -438,16 +474,6 @@ fn complete(file: &SnapshotFile, found: &Found) -> Result<()> {
                 first.unwrap_or_default()
             ),
         });
-    }
-    Ok(())
-}
-
-/// Neither may the folder hold the vault, nor the vault the folder.
-fn refuse_nesting(vault: &Path, folder: &Path) -> Result<()> {
-    let vault = vault.canonicalize().at("resolve the path of", vault)?;
-    let folder = folder.canonicalize().at("resolve the path of", folder)?;
-    if vault.starts_with(&folder) || folder.starts_with(&vault) {
-        return Err(VaultError::Nested { vault, folder });
     }
     Ok(())
 }

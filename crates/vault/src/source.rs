@@ -25,6 +25,7 @@ use rustic_core::{ReadSource, ReadSourceEntry, RusticResult, TreeId};
 use crate::beneath::{Dir, MAX_DEPTH, join};
 use crate::catalog::Remark;
 use crate::engine::{Engine, Repo};
+use crate::excludes::Excludes;
 use crate::reader::Opening;
 use crate::scan::{name_bytes, remark};
 use crate::settle::Unsettled;
@@ -53,6 +54,7 @@ pub(crate) struct Pass {
     pub(crate) reread: Arc<HashSet<Vec<u8>>>,
     /// Files that an earlier pass failed to read, and why.
     pub(crate) denied: HashMap<Vec<u8>, String>,
+    pub(crate) excludes: Arc<Excludes>,
     /// Entries whose change time is not before this are not settled.
     pub(crate) fresh: Stamp,
     pub(crate) watch: Watch,
@@ -168,6 +170,7 @@ impl Walk {
     }
 
     fn enter(&mut self, dir: Arc<Dir>, path: Vec<u8>, names: Vec<OsString>, tree: Option<TreeId>) {
+        let names = self.pass.excludes.keep(&dir, &path, names);
         self.pass.watch.step(Step::Scanned(names.len() as u64));
         let stored = tree.map(|t| self.pass.engine.tree(&self.pass.repo, t));
         let stored = stored.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|_| {

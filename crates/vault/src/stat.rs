@@ -87,6 +87,13 @@ impl Stat {
         self.is_dir() && node.is_dir() && node.meta.inode == self.ino
     }
 
+    /// Whether a stored directory says the same as this one but for its times.
+    pub(crate) fn same_but_times(&self, node: &Node) -> bool {
+        let m = &node.meta;
+        self.is_directory_of(node)
+            && (m.mode, m.uid, m.gid) == (Some(go_mode(self.mode)), Some(self.uid), Some(self.gid))
+    }
+
     /// Whether a file was left alone while it was read.
     pub(crate) fn same_read(&self, before: &Self) -> bool {
         (self.size, self.mtime, self.ctime) == (before.size, before.mtime, before.ctime)

@@ -24,9 +24,12 @@ use rustic_core::{
 
 use crate::copy::Source;
 use crate::error::{At, Result, VaultError, is_no_space};
+use crate::removal::Doomed;
 
 const CONFIG: &str = "config";
 const TEMPORARY: &str = "tmp";
+/// In [`TEMPORARY`]: packs that are about to take their places, until an index names them.
+const ENTERING: &str = "entering";
 /// Stock restic keeps its locks here and expects the directory.
 const LOCKS: &str = "locks";
 const LOCK_FILE: &str = "ringfence.lock";
@@ -58,6 +61,8 @@ struct State {
     waiting: Vec<(Id, PathBuf)>,
     /// Packs opened last: trees lie side by side in few of them.
     open: Vec<(Id, Arc<File>)>,
+    /// What a run with the permission to remove has hidden so far; `None`: there is none.
+    doomed: Option<Doomed>,
 }
 
 /// Snapshot files that no pass but the next may see: every pass builds on the one before.
@@ -112,7 +117,8 @@ impl Storage {
             Err(e) => return Err(e).at("lock", &path),
         }
         if let Ok(entries) = fs::read_dir(self.dir.join(TEMPORARY)) {
-            for entry in entries.flatten() {
+            // All but the list of packs that may lie in their places unnamed.
+            for entry in entries.flatten().filter(|entry| entry.file_name() != ENTERING) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -209,6 +215,26 @@ impl Storage {
         Ok(())
     }
 
+    /// From now on removals are gathered in this, or refused again; what was gathered
+    /// before. Only [`crate::removal`] calls it.
+    pub(crate) fn gather_removals(&self, doomed: Option<Doomed>) -> Option<Doomed> {
+        std::mem::replace(&mut self.state().doomed, doomed)
+    }
+
+    /// Closes the packs that were opened last, so that removed ones free their room.
+    pub(crate) fn let_go_of_packs(&self) {
+        self.state().open.clear();
+    }
+
+    /// Refuses while stock restic is at work, which says so by a lock of its own.
+    pub(crate) fn refuse_stock_restic(&self) -> Result<()> {
+        let locks = self.dir.join(LOCKS);
+        match fs::read_dir(&locks).at("list", &locks)?.next() {
+            None => Ok(()),
+            Some(_) => Err(VaultError::StockRestic { path: self.dir.clone() }),
+        }
+    }
+
     /// Bytes in all files of the vault, as their lengths say.
     pub(crate) fn size(&self) -> Result<u64> {
         let mut total = 0;
@@ -293,6 +319,7 @@ impl Storage {
         }
         if kind == FileType::Index {
             let waiting = std::mem::take(&mut self.state().waiting);
+            self.announce(&waiting)?;
             for (pack, path) in waiting {
                 self.enter(FileType::Pack, &pack, &path)?;
             }
@@ -300,10 +327,49 @@ impl Storage {
         }
         self.enter(kind, id, temporary)?;
         self.sync()?;
+        if kind == FileType::Index {
+            let _ = fs::remove_file(self.entering());
+        }
         if kind == FileType::Snapshot {
             self.state().written = Some(*id);
         }
         Ok(())
+    }
+
+    fn entering(&self) -> PathBuf {
+        self.dir.join(TEMPORARY).join(ENTERING)
+    }
+
+    /// Writes down which packs are about to take their places, beside those that an
+    /// earlier attempt left so. Not synced: after a power cut they may stay, at worst as
+    /// wasted room, and every snapshot would pay for the sync.
+    fn announce(&self, packs: &[(Id, PathBuf)]) -> io::Result<()> {
+        let lines: String =
+            packs.iter().map(|(id, _)| format!("{}\n", id.to_hex().as_str())).collect();
+        let mut list =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(self.entering())?;
+        list.write_all(lines.as_bytes())
+    }
+
+    /// Packs that took their places and may never have been named by an index, since
+    /// their writer was stopped in between. Usually none.
+    pub(crate) fn unnamed(&self) -> Vec<Id> {
+        let list = fs::read_to_string(self.entering()).unwrap_or_default();
+        list.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Removes these packs, which no index names, and forgets the list of all that may be
+    /// unnamed. Under the writer's lock only.
+    pub(crate) fn sweep(&self, unnamed: &[Id]) -> Result<()> {
+        for id in unnamed {
+            let path = self.path(FileType::Pack, id);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
+                _ => self.state().unsynced.insert(self.directory(FileType::Pack, id)),
+            };
+        }
+        let list = self.entering();
+        fs::remove_file(&list).at("remove", &list)
     }
 
     /// Gives a complete file its place.
@@ -368,6 +434,9 @@ impl Storage {
         } else {
             list_into(&top, &mut found)?;
         }
+        if let Some(doomed) = self.state().doomed.as_mut() {
+            found.retain(|(id, _)| !doomed.holds(kind, id));
+        }
         Ok(found)
     }
 
@@ -411,6 +480,19 @@ fn list_into(dir: &Path, found: &mut Vec<(Id, u32)>) -> io::Result<()> {
     Ok(())
 }
 
+/// As [`list_into`], without lengths.
+fn names(dir: &Path) -> io::Result<Vec<Id>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let id = entry.file_name().to_str().and_then(|n| n.parse::<Id>().ok());
+        if entry.file_type()?.is_file() {
+            found.extend(id);
+        }
+    }
+    Ok(found)
+}
+
 fn make_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -421,6 +503,15 @@ fn make_dir(path: &Path) -> io::Result<()> {
 impl ReadBackend for Storage {
     fn location(&self) -> String {
         self.dir.to_string_lossy().into_owned()
+    }
+
+    fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
+        let listed = match tpe {
+            // There are thousands of these after a while, and their lengths cost a call each.
+            FileType::Snapshot | FileType::Index => names(&self.dir.join(tpe.dirname())),
+            _ => self.entries(tpe).map(|all| all.into_iter().map(|(id, _)| id).collect()),
+        };
+        listed.map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
@@ -509,7 +600,11 @@ impl WriteBackend for Storage {
     }
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
-        // Nothing in this crate removes: only a retention run may, and there is none yet.
+        let gathered = self.state().doomed.as_mut().is_some_and(|doomed| doomed.add(tpe, *id));
+        if gathered {
+            return Ok(());
+        }
+        // Only a run that has the permission removes, and nobody a key.
         Err(self.failure("remove", &self.path(tpe, id), io::ErrorKind::PermissionDenied.into()))
     }
 }
@@ -517,6 +612,7 @@ impl WriteBackend for Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::removal::Removal;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -572,6 +668,31 @@ mod tests {
         storage.write_bytes(FileType::Pack, &Id::random(), false, vec![1].into()).unwrap();
         drop(Storage::new(storage.dir()).lock().unwrap());
         assert_eq!(aside(), 0);
+    }
+
+    #[test]
+    fn removals_are_hidden_first_and_carried_out_or_forgotten() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        let (id, key) = (Id::random(), Id::random());
+        storage.write_bytes(FileType::Snapshot, &id, false, vec![1, 2].into()).unwrap();
+        storage.write_bytes(FileType::Key, &key, false, vec![0].into()).unwrap();
+        let listed = || storage.list(FileType::Snapshot).unwrap().len();
+        let there = || storage.path(FileType::Snapshot, &id).exists();
+        let removal = Removal::permit(&storage);
+        storage.remove(FileType::Snapshot, &id, false).unwrap();
+        assert!(storage.remove(FileType::Key, &key, false).is_err());
+        assert_eq!((listed(), there()), (0, true));
+        drop(removal);
+        assert_eq!((listed(), there()), (1, true));
+        assert!(storage.remove(FileType::Snapshot, &id, false).is_err());
+        let removal = Removal::permit(&storage);
+        storage.remove(FileType::Snapshot, &id, false).unwrap();
+        assert_eq!(removal.carry_out().unwrap(), 2);
+        assert_eq!((listed(), there()), (0, false));
+        assert!(storage.remove(FileType::Snapshot, &id, false).is_err(), "for one run only");
+        assert!(storage.path(FileType::Key, &key).exists());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
 use crate::history::{self, History, KeptCounts};
 use crate::key::VaultKey;
+use crate::prune::{self, PruneForecast, PruneReport, PruneRequest};
 use crate::rehearse::{self, RehearsalRequest, Rehearsed};
 use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
 use crate::snapshot::{self, SnapshotOutcome, SnapshotRequest};
@@ -312,6 +313,27 @@ impl Vault {
     pub fn rehearse(&self, request: &RehearsalRequest) -> Result<Option<Rehearsed>> {
         // What is in memory already proves nothing about the disk.
         rehearse::rehearse(&self.engine.afresh(), request)
+    }
+
+    /// What a prune would free, in bytes. Changes nothing.
+    ///
+    /// # Errors
+    /// When the vault cannot be read, or lacks something that a snapshot needs.
+    pub fn forecast_prune(&self, request: &PruneRequest) -> Result<PruneForecast> {
+        prune::forecast(&self.engine, request)
+    }
+
+    /// Forgets snapshots and frees what only they needed, in two phases: see
+    /// [`PruneRequest::marked_for`]. Begins and ends with a check of the vault's
+    /// structure. It can be killed at any moment, and repeated.
+    ///
+    /// # Errors
+    /// [`VaultError::Damaged`], [`VaultError::StockRestic`], [`VaultError::Busy`],
+    /// [`VaultError::NoSpace`], before anything was removed; later only those of the file
+    /// system.
+    pub fn prune(&self, request: &PruneRequest) -> Result<PruneReport> {
+        let _lock = self.engine.storage.lock()?;
+        prune::prune(&self.engine, request)
     }
 
     /// Bytes that the vault occupies.

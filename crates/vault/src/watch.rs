@@ -17,6 +17,8 @@ pub enum Step {
     Written(u64),
     /// Entries put in place by a restore.
     Placed(u64),
+    /// The vault's structure was followed once more by a prune.
+    Checked,
     /// Bytes sent to a copy, or fetched from one.
     Copied(u64),
 }

@@ -32,6 +32,8 @@ pub enum Event {
     Progress(Progress),
     /// Something the person should know.
     Note(String),
+    /// Something that nobody may miss.
+    Warning(String),
 }
 
 /// A client of one daemon.
@@ -159,6 +161,7 @@ impl Client {
                 match item::<T>(route, &line)? {
                     Item::Progress(progress) => on(Event::Progress(progress)),
                     Item::Note(note) => on(Event::Note(note)),
+                    Item::Warning(warning) => on(Event::Warning(warning)),
                     Item::Done(result) => return Ok(result),
                     Item::Error(error) => return Err(error),
                 }

@@ -33,7 +33,7 @@ pub enum FolderCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
-    /// Forget a folder; its files and its vault stay
+    /// Forget a folder; its files and its vault stay, and `folder add` finds the vault again
     Remove {
         /// The folder
         dir: PathBuf,
@@ -112,9 +112,11 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
             let style = &out.error_style;
             match known.iter().find(|folder| folder.path == real) {
                 Some(folder) => out.note(&format!(
-                    "{} is not under protection any more; its snapshots stay in {}.",
+                    "{} is not under protection any more. Its snapshots stay in {}; to have them back: \
+                     ringfence folder add {}",
                     style.path(&real),
-                    style.path(&folder.vault)
+                    style.path(&folder.vault),
+                    style.argument(&real)
                 )),
                 None => {
                     out.note(&format!("{} is not under protection any more.", style.path(&real)))

@@ -1,17 +1,19 @@
-//! `ringfence history [DIR|FILE]`
+//! `ringfence history [DIR|FILE]`, and the pins of its snapshots
 
 use std::path::PathBuf;
 
 use clap::Args;
 use jiff::tz::TimeZone;
 use ringfence_model::bytes::encode;
-use ringfence_model::history::HistoryView;
+use ringfence_model::history::{HistoryView, SnapshotView};
+use ringfence_model::prune::PinRequest;
 
 use super::DONE;
 use crate::app::App;
 use crate::args::JsonArgs;
 use crate::client::Route;
-use crate::error::Result;
+use crate::env::terminal_name;
+use crate::error::{Result, usage};
 use crate::output::{history, pager, words};
 use crate::paths::{nearest_directory, normal};
 
@@ -24,6 +26,15 @@ pub struct HistoryArgs {
     /// Only the newest N
     #[arg(short = 'n', long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Pin a snapshot: no prune lets it go
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub pin: Option<String>,
+    /// Why it is pinned
+    #[arg(long, value_name = "WORDS", requires = "pin")]
+    pub reason: Option<String>,
+    /// Take a snapshot's pin away
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "pin")]
+    pub unpin: Option<String>,
     /// JSON.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -34,6 +45,9 @@ pub struct HistoryArgs {
 /// # Errors
 /// The daemon's.
 pub async fn run(app: &App, args: &HistoryArgs) -> Result<u8> {
+    if let Some(snapshot) = args.pin.as_ref().or(args.unpin.as_ref()) {
+        return pin(app, args, snapshot).await;
+    }
     let mut route = Route::new("/v1/history");
     let mut of_path = None;
     match &args.path {
@@ -76,6 +90,32 @@ pub async fn run(app: &App, args: &HistoryArgs) -> Result<u8> {
             history::of_folder(&view, app.now(), &zone, style)
         };
         pager::page(&app.out, app.surroundings.pager.as_deref(), &text)?;
+    }
+    Ok(DONE)
+}
+
+async fn pin(app: &App, args: &HistoryArgs, snapshot: &str) -> Result<u8> {
+    let state = app.state(snapshot).await?;
+    let request = PinRequest {
+        folder: app.directory(args.path.as_deref())?,
+        snapshot: state.ok_or_else(|| {
+            usage("`now` is the folder as it is: take a snapshot of it first")
+                .hint("ringfence backup now")
+        })?,
+        pinned: args.pin.is_some(),
+        reason: args.reason.clone(),
+        terminal: terminal_name(),
+    };
+    let view: SnapshotView = app.post(Route::new("/v1/backup/pin"), &request).await?;
+    let short = words::short(&view.id);
+    if args.json.json {
+        app.out.json_object(&view)?;
+    } else if request.pinned {
+        app.out.note(&format!(
+            "Snapshot {short} is pinned. To take the pin away: ringfence history --unpin {short}"
+        ));
+    } else {
+        app.out.note(&format!("Snapshot {short} goes when the keep rule says so."));
     }
     Ok(DONE)
 }

@@ -20,7 +20,7 @@ pub fn of_folder(view: &HistoryView, now: Timestamp, zone: &TimeZone, style: &St
             id,
             time,
             age,
-            maybe(entry.snapshot.kind.map(|kind| kind.word())),
+            maybe(why(&entry.snapshot)),
             changes(entry.changes, index == oldest),
             text(words::number(entry.snapshot.files)),
             text(words::size(entry.snapshot.bytes)),
@@ -45,7 +45,7 @@ pub fn of_path(view: &HistoryView, now: Timestamp, zone: &TimeZone, style: &Styl
             age,
             path.map_or_else(|| maybe(None::<&str>), |path| what_happened(entry, path)),
             maybe(path.and_then(|path| path.size).map(words::size)),
-            maybe(entry.snapshot.kind.map(|kind| kind.word())),
+            maybe(why(&entry.snapshot)),
             maybe(entry.snapshot.profile.as_ref()),
             maybe(entry.snapshot.session.as_ref()),
         ]
@@ -61,6 +61,13 @@ fn when(snapshot: &SnapshotView, now: Timestamp, zone: &TimeZone) -> [Entry; 3] 
         text(local.strftime("%Y-%m-%d %H:%M:%S").to_string()),
         painted(Paint::Faint, words::ago(snapshot.time, now)),
     ]
+}
+
+fn why(snapshot: &SnapshotView) -> Option<String> {
+    let kind = snapshot.kind.map(|kind| kind.word().to_owned());
+    let pinned = snapshot.pinned.as_ref().map(|reason| format!("pinned: {reason}"));
+    let parts: Vec<String> = kind.into_iter().chain(pinned).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn what_happened(entry: &HistoryEntry, path: &PathChange) -> Entry {
@@ -112,6 +119,7 @@ mod tests {
                 profile: Some("claude".into()),
                 files: 1204,
                 bytes: 5 << 20,
+                pinned: None,
             },
             changes,
             path: None,
@@ -123,7 +131,7 @@ mod tests {
         let now: Timestamp = "2026-11-23T14:00:00Z".parse().expect("time");
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
         let counts = ChangeCounts { added: 3, changed: 12, deleted: 1, metadata: 2 };
-        let view = HistoryView {
+        let mut view = HistoryView {
             snapshots: vec![
                 entry("0123456789abcdef", "2026-11-23T13:00:00Z", Some(counts)),
                 entry("1123456789abcdef", "2026-11-23T12:00:00Z", Some(ChangeCounts::default())),
@@ -132,9 +140,9 @@ mod tests {
             ],
             damaged: Vec::new(),
         };
+        view.snapshots[3].snapshot.pinned = Some("before the move\x1b[2J".into());
         insta::assert_snapshot!("history_folder", of_folder(&view, now, &zone, &Style::plain()));
         let path = |change, kind, size| Some(PathChange { change, kind, size });
-        let mut view = view;
         view.snapshots[0].path = path(ChangeKind::Modified, EntryKind::Directory, None);
         view.snapshots[1].path = path(ChangeKind::Deleted, EntryKind::File, None);
         view.snapshots[2].path = path(ChangeKind::Modified, EntryKind::File, Some(2048));

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ringfence_model::api::{CheckView, Finding, ImageView, RecipeView, Verdict};
+use ringfence_model::api::{Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
+use ringfence_model::health::FolderHealth;
 use ringfence_model::kept::KeptView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
@@ -115,24 +116,6 @@ pub fn findings(findings: &[Finding], style: &Style) -> String {
     out
 }
 
-/// How a check of a vault came out.
-#[must_use]
-pub fn check(check: &CheckView, style: &Style) -> String {
-    let snapshots = words::count(check.snapshots, "snapshot");
-    if check.problems.is_empty() {
-        return format!(
-            "{snapshots} looked at: {}\n",
-            style.paint(Paint::Good, "no problem found")
-        );
-    }
-    let count = words::count(check.problems.len() as u64, "problem");
-    let mut out = format!("{snapshots} looked at: {}\n", style.paint(Paint::Bad, &count));
-    for problem in &check.problems {
-        out.push_str(&format!("  {}\n", visible(problem)));
-    }
-    out
-}
-
 /// One folder in full.
 #[must_use]
 pub fn folder(folder: &FolderStatus, now: Timestamp, style: &Style) -> String {
@@ -141,6 +124,27 @@ pub fn folder(folder: &FolderStatus, now: Timestamp, style: &Style) -> String {
     out.push_str(&format!("\nvault: {}\n", style.path(&folder.vault)));
     if let Some(error) = &folder.error {
         out.push_str(&format!("last error: {}\n", visible(error)));
+    }
+    if let Some(health) = &folder.health {
+        out.push_str(&health_lines(health, now));
+    }
+    out
+}
+
+fn health_lines(health: &FolderHealth, now: Timestamp) -> String {
+    let mut out = String::new();
+    let ago = |time: Option<Timestamp>| time.map_or("never".to_owned(), |t| words::ago(t, now));
+    out.push_str(&format!(
+        "checked: {}, files restored on trial: {}, {:.0} % of the data read back\n",
+        ago(health.last_check),
+        ago(health.last_rehearsal),
+        health.read_back * 100.0
+    ));
+    for finding in &health.findings {
+        out.push_str(&format!("damage: {}\n", visible(&finding.sentence())));
+    }
+    for entry in &health.not_covered.first {
+        out.push_str(&format!("not covered: {}\n", visible(entry)));
     }
     out
 }
@@ -155,11 +159,15 @@ pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String
                 text(style.path(&folder.path)),
                 super::status::protection(folder, now, style),
                 maybe(folder.last_snapshot.as_ref().map(|last| words::ago(last.time, now))),
+                maybe(folder.size.map(|size| {
+                    format!("{} of {}", words::size(size.bytes), words::size(size.limit))
+                })),
+                super::status::verified(folder, now),
                 text(style.path(&folder.vault)),
             ]
         })
         .collect();
-    table(style, &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "VAULT"], rows)
+    table(style, &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "SIZE", "VERIFIED", "VAULT"], rows)
 }
 
 #[cfg(test)]
@@ -217,7 +225,5 @@ mod tests {
             finding("network", Verdict::Skipped, None),
         ];
         insta::assert_snapshot!("findings", findings(&all, &Style::plain()));
-        let bad = CheckView { snapshots: 3, problems: vec!["pack 12 is damaged\x07".into()] };
-        insta::assert_snapshot!("check", check(&bad, &Style::plain()));
     }
 }

@@ -4,11 +4,13 @@
 pub mod copies;
 pub mod diff;
 pub mod entries;
+pub mod health;
 pub mod history;
 pub mod lists;
 pub mod pager;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod status;
 pub mod style;
 pub mod summary;
@@ -183,7 +185,7 @@ impl Output {
         } else {
             progress::How::Silent
         };
-        progress::Waiting::new(how, self.quiet)
+        progress::Waiting::new(how, self.quiet, self.error_style.clone())
     }
 
     /// Asks a question that `y` answers with yes, and everything else with no.
@@ -191,8 +193,16 @@ impl Output {
     /// # Errors
     /// When standard input cannot be read.
     pub async fn ask(&self, question: &str) -> Result<bool> {
-        let answer = self.line(&format!("{question} [y/N] ")).await?;
-        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        let answer = self.ask_words(&format!("{question} [y/N]")).await?;
+        Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for words.
+    ///
+    /// # Errors
+    /// When standard input cannot be read.
+    pub async fn ask_words(&self, question: &str) -> Result<String> {
+        Ok(self.line(&format!("{question} ")).await?.trim().to_owned())
     }
 
     /// Asks for a line that is not shown while it is typed.

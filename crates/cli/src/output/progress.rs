@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use ringfence_model::bytes::visible;
 
+use super::style::{Paint, Style};
 use crate::client::Event;
 
 /// How progress is shown.
@@ -25,20 +26,26 @@ pub enum How {
 pub struct Waiting {
     how: How,
     quiet: bool,
+    style: Style,
     bar: Option<ProgressBar>,
     last: String,
 }
 
 impl Waiting {
-    pub(super) fn new(how: How, quiet: bool) -> Self {
-        Self { how, quiet, bar: None, last: String::new() }
+    pub(super) fn new(how: How, quiet: bool, style: Style) -> Self {
+        Self { how, quiet, style, bar: None, last: String::new() }
     }
 
     /// Shows one step or note.
     pub fn on(&mut self, event: Event) {
         match event {
             Event::Progress(progress) => self.step(&visible(&progress.what), progress.fraction),
-            Event::Note(note) => self.note(&visible(&note)),
+            Event::Note(note) if self.quiet => drop(note),
+            Event::Note(note) => self.line(&visible(&note)),
+            Event::Warning(warning) => {
+                let text = format!("warning: {}", visible(&warning));
+                self.line(&self.style.paint(Paint::Bad, &text));
+            }
         }
     }
 
@@ -72,15 +79,12 @@ impl Waiting {
         }
     }
 
-    fn note(&self, note: &str) {
-        if self.quiet {
-            return;
-        }
+    fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) if !bar.is_hidden() => bar.println(note),
+            Some(bar) if !bar.is_hidden() => bar.println(text),
             // A dumb terminal has no bar to print above.
             _ => {
-                let _ = writeln!(std::io::stderr().lock(), "{note}");
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
             }
         }
     }

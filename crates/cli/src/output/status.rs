@@ -77,10 +77,11 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
     let mut sorted: Vec<&FolderStatus> = folders.iter().collect();
     sorted.sort_by_key(|folder| {
         let rank = match folder.protection {
-            Protection::Failing => 0,
+            Protection::Failing | Protection::Damaged => 0,
             Protection::Off => 1,
             Protection::NotYet => 2,
-            Protection::Protected => 3,
+            Protection::Paused => 3,
+            Protection::Protected => 4,
         };
         (rank, folder.path.clone())
     });
@@ -96,12 +97,13 @@ pub fn folders(folders: &[FolderStatus], now: Timestamp, style: &Style) -> Optio
                 text(style.path(&folder.path)),
                 protection(folder, now, style),
                 last_snapshot(folder, now),
+                verified(folder, now),
                 text(folder.access.to_string()),
                 text(profiles),
             ]
         })
         .collect();
-    let header = ["FOLDER", "PROTECTION", "LAST SNAPSHOT", "ACCESS", "PROFILES"];
+    let header = ["FOLDER", "PROTECTION", "LAST SNAPSHOT", "VERIFIED", "ACCESS", "PROFILES"];
     (!rows.is_empty()).then(|| table(style, &header, rows))
 }
 
@@ -114,12 +116,27 @@ pub fn protection(folder: &FolderStatus, now: Timestamp, style: &Style) -> Entry
             None => painted(Paint::Good, "protected"),
         },
         Protection::NotYet => painted(Paint::Bad, "no snapshot yet"),
-        Protection::Off => painted(Paint::Bad, "OFF: not protected"),
+        Protection::Off => painted(Paint::Bad, off(folder)),
+        Protection::Paused => {
+            let until = folder.paused_until;
+            let until = until.map(|time| format!(" until {}", time.strftime("%R UTC")));
+            painted(Paint::Weak, format!("paused{}", until.unwrap_or_default()))
+        }
         Protection::Failing => painted(
             Paint::Bad,
             folder.error.as_ref().map_or("failing".to_owned(), |error| format!("failing: {error}")),
         ),
+        Protection::Damaged => painted(Paint::Bad, "DAMAGED"),
     }
+}
+
+/// Who turned it off and when, in so few words that a table has room for them.
+fn off(folder: &FolderStatus) -> String {
+    const OFF: &str = "OFF: not protected";
+    let Some(act) = &folder.opt_out else { return OFF.to_owned() };
+    let user = act.by.user.clone().or_else(|| act.by.uid.map(|uid| format!("uid {uid}")));
+    let who = user.map_or_else(String::new, |user| format!("{user}, "));
+    format!("{OFF} ({who}{})", act.at.strftime("%F"))
 }
 
 /// Until when, and what is known to wait.
@@ -156,14 +173,20 @@ fn protected(watch: &WatchStatus, now: Timestamp, style: &Style) -> Entry {
 fn last_snapshot(folder: &FolderStatus, now: Timestamp) -> Entry {
     match &folder.last_snapshot {
         None => painted(Paint::Bad, "never"),
-        Some(last) => {
-            let age = format!("{}, {}", words::short(&last.id), words::ago(last.time, now));
-            if last.verified {
-                text(age)
-            } else {
-                painted(Paint::Weak, format!("{age}, not read back"))
-            }
+        Some(last) => text(format!("{}, {}", words::short(&last.id), words::ago(last.time, now))),
+    }
+}
+
+/// How old the newest snapshot is that is known to be good.
+#[must_use]
+pub fn verified(folder: &FolderStatus, now: Timestamp) -> Entry {
+    let newest = folder.last_snapshot.as_ref().filter(|last| last.verified);
+    match folder.health.as_ref().and_then(|health| health.verified.as_ref()) {
+        Some(_) if newest.is_some() => painted(Paint::Good, "the last one"),
+        Some(verified) => {
+            text(format!("{}, {}", words::short(&verified.id), words::ago(verified.time, now)))
         }
+        None => painted(Paint::Weak, "none yet"),
     }
 }
 

@@ -1,7 +1,10 @@
 use super::*;
 use ringfence_model::folder::Access;
+use ringfence_model::growth::VaultSize;
+use ringfence_model::health::{Finding, FolderHealth, NotCovered, VerifiedSnapshot};
 use ringfence_model::machine::Limits;
 use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
+use ringfence_model::protection::{Actor, OptOut};
 use ringfence_model::size::Size;
 use ringfence_model::status::{LastSnapshot, STATUS_SCHEMA, ShareStatus};
 
@@ -22,8 +25,21 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
             verified: true,
         }),
         error: (protection == Protection::Failing).then(|| "no space left on device".into()),
+        health: (protection != Protection::NotYet).then(|| health(protection)),
         profiles: (protection == Protection::Off).then(|| vec!["label:self-hosted".into()]),
         access: Access::Rw,
+        opt_out: (protection == Protection::Off).then(|| OptOut {
+            by: Actor { uid: Some(1000), user: Some("ann".into()), terminal: None },
+            at: "2026-11-20T09:00:00Z".parse().expect("time"),
+        }),
+        size: (protection == Protection::Protected).then_some(VaultSize {
+            bytes: 3 << 30,
+            limit: 50 << 30,
+            per_day: Some(100 << 20),
+            days_left: Some(481),
+        }),
+        paused_until: (protection == Protection::Paused)
+            .then(|| "2026-11-23T14:40:00Z".parse().expect("time")),
         copies: Vec::new(),
         watch: (protection == Protection::Protected).then(|| WatchStatus {
             mode: WatchMode::Watching,
@@ -35,6 +51,33 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
             missed: 0,
             shrunken: None,
         }),
+    }
+}
+
+fn health(protection: Protection) -> FolderHealth {
+    let verified = "2026-11-23T13:50:00Z".parse().expect("time");
+    FolderHealth {
+        verified: (protection == Protection::Protected).then(|| VerifiedSnapshot {
+            id: "0123456789abcdef".into(),
+            time: "2026-11-23T13:48:00Z".parse().expect("time"),
+            age_seconds: 720,
+            verified,
+        }),
+        findings: (protection == Protection::Damaged)
+            .then(|| Finding {
+                name: "pack-missing".into(),
+                what: "pack 12ab34cd: it is gone".into(),
+                touched: 1,
+                snapshots: vec!["0123456789abcdef".into()],
+                since: verified,
+            })
+            .into_iter()
+            .collect(),
+        last_check: Some(verified),
+        next_check: now(),
+        read_back: 0.5,
+        last_rehearsal: None,
+        not_covered: NotCovered::default(),
     }
 }
 
@@ -84,7 +127,9 @@ fn sample() -> Status {
             shop,
             folder("nda", Protection::Off),
             folder("full", Protection::Failing),
+            folder("bitten", Protection::Damaged),
             folder("new", Protection::NotYet),
+            folder("build", Protection::Paused),
         ],
         forwards: vec![ForwardStatus {
             machine: MachineName::new("shop").expect("name"),

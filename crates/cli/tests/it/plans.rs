@@ -136,3 +136,48 @@ fn paths_and_states_are_sent_as_the_api_wants_them() {
     let ran = home.run(&["restore", "--dry-run", "../outside"]).expect(2);
     assert!(ran.stderr.contains("lies outside of"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_prune_lets_go_what_was_shown_and_only_after_a_yes() {
+    let view = |applied: bool| {
+        json!({
+            "folder": "/x/shop", "rule": "everything for 2 days", "applied": applied,
+            "forget": [{ "id": "0123456789abcdef", "time": "2026-11-20T09:00:00Z", "kind": "periodic",
+                "session": null, "why": ["older than the rule reaches"] }],
+            "keep": [], "vault_bytes": 10, "freed_now": 1, "freed_later": 2, "rewritten": 0,
+        })
+    };
+    let home = Home::new();
+    let server = home.serve(&[("POST /v1/backup/prune", answers(view(false)))]);
+    let bodies = || server.bodies("POST /v1/backup/prune");
+    let ran = home.run(&["backup", "prune", "/x/shop"]).expect(4);
+    assert!(ran.stderr.contains("let go 1 snapshot"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("next: ringfence backup prune /x/shop --yes"), "{}", ran.stderr);
+    let ran = home.run(&["backup", "prune", "/x/shop", "--dry-run", "--json"]).expect(0);
+    let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((value["schema"].clone(), value["applied"].clone()), (json!(1), json!(false)));
+    assert_eq!(bodies(), [json!({ "folder": "/x/shop" }), json!({ "folder": "/x/shop" })]);
+    home.run(&["backup", "prune", "/x/shop", "--yes"]).expect(0);
+    let agreed = json!({ "folder": "/x/shop", "agreed": ["0123456789abcdef"] });
+    assert_eq!(bodies()[3], agreed);
+}
+
+#[test]
+fn pins_are_set_and_taken_away() {
+    let view = json!({ "id": "0123456789abcdef", "time": "2026-11-20T09:00:00Z", "kind": "periodic",
+        "session": null, "profile": null, "files": 1, "bytes": 1, "pinned": "mine" });
+    let home = Home::new();
+    let server = home.serve(&[("POST /v1/backup/pin", Reply::Json(200, view))]);
+    let ran = home.run(&["history", "/x/shop", "--pin", "01234567", "--reason", "mine"]).expect(0);
+    assert!(ran.stderr.contains("ringfence history --unpin 01234567"), "{}", ran.stderr);
+    home.run(&["history", "/x/shop", "--unpin", "01234567"]).expect(0);
+    let bodies = server.bodies("POST /v1/backup/pin");
+    assert_eq!(
+        bodies,
+        [
+            json!({ "folder": "/x/shop", "snapshot": "01234567", "pinned": true, "reason": "mine" }),
+            json!({ "folder": "/x/shop", "snapshot": "01234567", "pinned": false }),
+        ]
+    );
+    home.run(&["history", "--reason", "mine"]).expect(2);
+}

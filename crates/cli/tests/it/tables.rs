@@ -172,6 +172,41 @@ fn rules_and_protection_are_sent_as_typed() {
 }
 
 #[test]
+fn a_backup_is_not_turned_off_without_a_name_or_a_terminal() {
+    let home = Home::new();
+    let server = home.serve(&[("POST /v1/backup/set", Reply::Json(200, Value::Null))]);
+    let ran = home.run(&["backup", "off", "/x/shop"]).expect(2);
+    let hint = "next: ringfence backup off /x/shop --i-understand shop";
+    assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+    assert_eq!(server.bodies("POST /v1/backup/set"), [] as [Value; 0]);
+}
+
+#[test]
+fn a_pause_has_an_end() {
+    let home = Home::new();
+    let server = home.serve(&[
+        ("POST /v1/backup/pause", Reply::Json(200, Value::Null)),
+        ("POST /v1/backup/resume", Reply::Json(200, Value::Null)),
+    ]);
+    let ran = home.run(&["backup", "pause", "/x/shop"]).expect(0);
+    assert!(ran.stderr.contains("pause for 1 h and then go on by themselves"), "{}", ran.stderr);
+    home.run(&["backup", "pause", "/x/shop", "--for", "90min"]).expect(0);
+    assert_eq!(
+        server.bodies("POST /v1/backup/pause"),
+        [
+            json!({ "folder": "/x/shop", "seconds": 3600 }),
+            json!({ "folder": "/x/shop", "seconds": 5400 })
+        ]
+    );
+    for length in ["25h", "0h", "ever"] {
+        let ran = home.run(&["backup", "pause", "/x/shop", "--for", length]).expect(2);
+        assert!(ran.stderr.contains("no length of a pause"), "{}", ran.stderr);
+    }
+    home.run(&["backup", "resume", "/x/shop"]).expect(0);
+    assert_eq!(server.bodies("POST /v1/backup/resume"), [json!({ "folder": "/x/shop" })]);
+}
+
+#[test]
 fn a_machine_is_deleted_only_with_a_yes() {
     let home = Home::new();
     let server =

@@ -131,6 +131,45 @@ fn undo_asks_and_does_what_was_agreed() {
 }
 
 #[test]
+fn turning_a_backup_off_asks_for_the_folders_name() {
+    let home = Home::new();
+    let root = home.path("work");
+    let lookup =
+        json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
+    let server = home.serve(&[
+        ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
+        ("POST /v1/backup/set", Reply::Json(200, Value::Null)),
+    ]);
+    let mut terminal = Terminal::start(&home, &["backup", "off", "."], &[("TERM", "xterm")]);
+    terminal.wait_for("type the folder's name, work: ");
+    assert!(terminal.seen.contains("\x1b[1;31mWithout its backup"), "{}", terminal.seen);
+    terminal.write("shop\n");
+    assert_eq!(terminal.end().0, Some(0));
+    let sent = server.bodies("POST /v1/backup/set").remove(0);
+    assert_eq!(sent["name"], "shop", "the daemon decides whether that is its name");
+    assert!(sent["terminal"].as_str().is_some_and(|name| name.starts_with("/dev/")), "{sent}");
+}
+
+#[test]
+fn what_is_not_protected_is_said_in_red_before_a_run() {
+    let home = Home::new();
+    let root = home.path("work");
+    let lookup =
+        json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
+    let lines = vec![
+        json!({ "warning": "/x/shop is NOT backed up" }),
+        json!({ "error": error("engine", "no QEMU") }),
+    ];
+    let _server = home.serve(&[
+        ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
+        ("POST /v1/run", Reply::Stream(lines)),
+    ]);
+    let quiet = ["-q", "run", "claude"];
+    let (_, screen) = Terminal::start(&home, &quiet, &[("TERM", "xterm")]).end();
+    assert!(screen.contains("\x1b[1;31mwarning: /x/shop is NOT backed up"), "{screen:?}");
+}
+
+#[test]
 fn an_interrupt_ends_a_question_and_a_preparation() {
     let home = Home::new();
     let _server = home.serve(&[

@@ -146,9 +146,38 @@ pub fn network_variables() -> Vec<(OsString, OsString)> {
         .collect()
 }
 
+/// Bytes of the file system that a path lies on, used or not.
+#[must_use]
+pub fn disk_size(path: &std::path::Path) -> Option<u64> {
+    let facts = rustix::fs::statvfs(path).ok()?;
+    Some(facts.f_blocks.saturating_mul(facts.f_frsize.max(1)))
+}
+
+/// A user's name, as the local list of users has it.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<String> {
+    name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+fn name_in(users: &str, uid: u32) -> Option<String> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_have_names() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        assert_eq!(name_in(users, 1000).as_deref(), Some("ann"));
+        assert_eq!(name_in(users, 0).as_deref(), Some("root"));
+        assert_eq!(name_in(users, 7), None);
+    }
 
     #[test]
     fn mount_points_are_read_whatever_their_name_is() {

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{
-    BackupCopyRequest, BackupKeyView, BackupNowRequest, BackupSetRequest, CheckRequest,
-    DiffRequest, HistoryQuery, MountRequest, MountView, RecoverRequest, RestoreRequest, ShowQuery,
+    BackupCopyRequest, BackupKeyView, BackupNowRequest, BackupSetRequest, DiffRequest,
+    HistoryQuery, MountRequest, MountView, PauseRequest, RecoverRequest, RestoreRequest, ShowQuery,
     UndeleteRequest, UndoRequest,
 };
-use ringfence_model::history::{DiffView, HistoryView, ShowView};
+use ringfence_model::health::{CheckRequest, RepairRequest};
+use ringfence_model::history::{DiffView, HistoryView, ShowView, SnapshotView};
+use ringfence_model::prune::{PinRequest, PruneRequest};
 use ringfence_model::status::FolderStatus;
 
-use super::{Answer, App, Failure, stream_of};
-use crate::supervisor::Daemon;
+use super::{Answer, App, Failure, Peer, stream_of};
+use crate::supervisor::{Daemon, standing};
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
@@ -29,8 +32,13 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/backup/now", post(backup_now))
         .route("/v1/backup/accept", post(accept))
         .route("/v1/backup/check", post(check))
+        .route("/v1/backup/repair", post(repair))
         .route("/v1/backup/key", get(key))
         .route("/v1/backup/set", post(set))
+        .route("/v1/backup/pin", post(pin))
+        .route("/v1/backup/prune", post(prune))
+        .route("/v1/backup/pause", post(pause))
+        .route("/v1/backup/resume", post(resume))
         .route("/v1/backup/copy", post(copy))
         .route("/v1/backup/recover", post(recover))
         .route("/v1/backup/mount", post(mount))
@@ -79,12 +87,47 @@ async fn check(State(daemon): App, Json(request): Json<CheckRequest>) -> Respons
     stream_of(move |report| async move { daemon.check(request, &report).await })
 }
 
+async fn repair(State(daemon): App, Json(request): Json<RepairRequest>) -> Response {
+    stream_of(move |report| async move { daemon.repair(request, &report).await })
+}
+
 async fn key(State(daemon): App, Query(query): Query<BackupNowRequest>) -> Answer<BackupKeyView> {
     Ok(Json(daemon.backup_key(&query.folder)?))
 }
 
-async fn set(State(daemon): App, Json(request): Json<BackupSetRequest>) -> Answer<FolderStatus> {
-    Ok(Json(daemon.backup_set(&request).await?))
+async fn set(
+    State(daemon): App,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<BackupSetRequest>,
+) -> Answer<FolderStatus> {
+    let by = standing::actor(peer.0, request.terminal.as_deref());
+    Ok(Json(daemon.backup_set(&request, by).await?))
+}
+
+async fn pause(
+    State(daemon): App,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<PauseRequest>,
+) -> Answer<FolderStatus> {
+    let by = standing::actor(peer.0, request.terminal.as_deref());
+    Ok(Json(daemon.backup_pause(&request, by)?))
+}
+
+async fn resume(State(daemon): App, Json(request): Json<BackupNowRequest>) -> Answer<FolderStatus> {
+    Ok(Json(daemon.backup_resume(&request.folder)?))
+}
+
+async fn pin(
+    State(daemon): App,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<PinRequest>,
+) -> Answer<SnapshotView> {
+    let by = standing::actor(peer.0, request.terminal.as_deref());
+    Ok(Json(daemon.set_pin(&request, by).await?))
+}
+
+async fn prune(State(daemon): App, Json(request): Json<PruneRequest>) -> Response {
+    stream_of(move |report| async move { daemon.prune(request, &report).await })
 }
 
 async fn copy(State(daemon): App, Json(request): Json<BackupCopyRequest>) -> Response {

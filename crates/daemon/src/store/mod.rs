@@ -3,23 +3,29 @@
 //!
 //! Must not: hold state in memory that is not on disk; start or stop anything.
 
+mod acts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ringfence_model::copy::CopyRecord;
 use ringfence_model::folder::{Access, Folder};
+use ringfence_model::health::NotCovered;
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
 use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::profile::Network;
 use ringfence_model::session::Session;
+use ringfence_vault::Health;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::host::files;
 use crate::host::process::ProcessId;
+
+pub use acts::FolderActs;
 
 /// Version of the state files.
 const SCHEMA: u32 = 1;
@@ -79,6 +85,9 @@ pub struct ShareRuntime {
 pub struct FolderFile {
     /// Every registered folder.
     pub folders: Vec<Folder>,
+    /// Folders that were removed; their vaults wait for them to come back.
+    #[serde(default)]
+    pub removed: Vec<Folder>,
 }
 
 /// What is known about a folder's newest snapshot.
@@ -90,6 +99,9 @@ pub struct ProtectionRecord {
     pub until: Option<jiff::Timestamp>,
     /// Why the last attempt failed.
     pub error: Option<String>,
+    /// What that snapshot does not hold as it is in the folder.
+    #[serde(default)]
+    pub not_covered: NotCovered,
     /// The fullest snapshot of late, with which the next ones are compared.
     #[serde(default)]
     pub fullest: Option<Fullest>,
@@ -192,6 +204,26 @@ impl Store {
         record: &ProtectionRecord,
     ) -> Result<(), StoreError> {
         Self::write(&self.protection_file(folder), record)
+    }
+
+    fn health_file(&self, folder: &FolderId) -> PathBuf {
+        self.layout.state.join("health").join(format!("{folder}.json"))
+    }
+
+    /// What is known about the health of a folder's vault.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn health(&self, folder: &FolderId) -> Result<Health, StoreError> {
+        Ok(Self::read(&self.health_file(folder))?.unwrap_or_default())
+    }
+
+    /// Writes what is known about the health of a folder's vault.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_health(&self, folder: &FolderId, health: &Health) -> Result<(), StoreError> {
+        Self::write(&self.health_file(folder), health)
     }
 
     fn copy_file(&self, folder: &FolderId, target: &str) -> PathBuf {

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use ringfence_model::api::{
-    BackupKeyView, BackupSetRequest, CheckRequest, CheckView, FolderSetRequest,
-};
-use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::api::{BackupKeyView, FolderSetRequest};
+use ringfence_model::error::ApiError;
 use ringfence_model::history::{SnapshotKind, SnapshotView};
 use ringfence_model::status::FolderStatus;
 
@@ -25,8 +23,14 @@ impl Daemon {
         directory: &Path,
         report: &Report,
     ) -> Result<FolderStatus, ApiError> {
+        let returned = self.waits_for_return(directory)?;
         let folder = self.register(directory)?;
-        if folders::rules_of(&folder.path, &*self.config.current()?).backup {
+        if returned {
+            let vault = self.layout.vault(&folder.id);
+            report.note(format!("its earlier snapshots are there again: {}", vault.display()));
+        }
+        self.config.current()?;
+        if self.standing(&folder).around_sessions() {
             self.snapshot(&folder, Want::whole(SnapshotKind::Manual), report).await?;
         }
         self.protect.tell();
@@ -46,35 +50,6 @@ impl Daemon {
         if let Some(access) = request.access {
             self.config.edit_folder(&folder.path, &FolderEdit::Access(access))?;
         }
-        self.folder_status(&folder)
-    }
-
-    /// Turns a folder's backup off, which takes its name, or on.
-    ///
-    /// # Errors
-    /// When the name is not the folder's.
-    pub async fn backup_set(&self, request: &BackupSetRequest) -> Result<FolderStatus, ApiError> {
-        let folder = self.registered(&request.folder)?;
-        let name = folder.path.file_name().unwrap_or_default().to_string_lossy();
-        if !request.enabled && request.name.as_deref() != Some(&*name) {
-            return Err(ApiError::new(
-                ErrorKind::Refused,
-                format!(
-                    "{} stays protected: turning its backup off takes its name, `{name}`",
-                    folder.path.display()
-                ),
-            )
-            .hint(format!(
-                "ringfence backup off {} --i-understand {name}",
-                folder.path.display()
-            )));
-        }
-        self.config.edit_folder(&folder.path, &FolderEdit::Backup(request.enabled))?;
-        tracing::warn!(folder = %folder.path.display(), enabled = request.enabled, "backup set by a person");
-        if request.enabled {
-            self.snapshot(&folder, Want::whole(SnapshotKind::Manual), &Report::nobody()).await?;
-        }
-        self.protect.tell();
         self.folder_status(&folder)
     }
 
@@ -105,21 +80,6 @@ impl Daemon {
         drop(turn);
         tracing::warn!(folder = %folder.path.display(), "fewer files accepted by a person");
         self.folder_status(&folder)
-    }
-
-    /// Checks a folder's vault.
-    ///
-    /// # Errors
-    /// When the vault cannot be opened.
-    pub async fn check(
-        &self,
-        request: CheckRequest,
-        report: &Report,
-    ) -> Result<CheckView, ApiError> {
-        let folder = self.registered(&request.folder)?;
-        report.progress("checking the vault", None);
-        let (snapshots, problems) = self.vaults.check(&folder, request.read_data).await?;
-        Ok(CheckView { snapshots, problems })
     }
 
     /// The password of a folder's vault. A secret.
@@ -167,7 +127,14 @@ impl Daemon {
                     profiles.iter().map(|selector| format!("\"{selector}\"")).collect();
                 text.push_str(&format!("profiles = [{}]\n", names.join(", ")));
             }
-            text.push_str(&format!("[folder.backup]\nenabled = {}\n", rules.backup));
+            text.push_str(&format!(
+                "[folder.backup]\nenabled = {}\nkeep = \"{}\"\n",
+                rules.backup,
+                config.keep_of(&rules)
+            ));
+            if let Some(limit) = config.limit_of(&rules) {
+                text.push_str(&format!("limit = \"{limit}\"\n"));
+            }
         }
         Ok(text)
     }

@@ -29,6 +29,7 @@ impl Daemon {
         findings.push(check_lifetime());
         findings.push(self.check_watches());
         findings.extend(self.check_vaults());
+        findings.extend(self.check_health().unwrap_or_default());
         findings
     }
 

@@ -160,6 +160,11 @@ impl Daemon {
             return Ok(known);
         }
         self.may_register(&canonical)?;
+        let waits = |gone: &Folder| {
+            id.is_none() && gone.path == canonical && self.layout.vault(&gone.id).exists()
+        };
+        let place = file.removed.iter().position(waits);
+        let returned = place.map(|place| file.removed.remove(place));
         for other in &file.folders {
             let relation = if canonical.starts_with(&other.path) {
                 "lies inside"
@@ -184,7 +189,8 @@ impl Daemon {
             )));
         }
         let folder = Folder {
-            id: id.unwrap_or_else(|| new_id(&canonical)),
+            // A folder that comes back finds its vault again.
+            id: id.or(returned.map(|gone| gone.id)).unwrap_or_else(|| new_id(&canonical)),
             path: canonical,
             device: facts.dev(),
             inode: facts.ino(),
@@ -224,9 +230,24 @@ impl Daemon {
         let _guard = self.folder_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut file = self.store.folders().map_err(super::failed)?;
         file.folders.retain(|other| other.id != folder.id);
+        file.removed.push(folder.clone());
         self.store.set_folders(&file).map_err(super::failed)?;
+        // Should it come back, it comes back protected.
+        self.change_acts(&folder, |acts| {
+            acts.opt_out = None;
+            acts.pause = None;
+        })?;
         self.protect.tell();
         Ok(folder)
+    }
+
+    /// Whether a directory was a folder, is none now, and has its vault still.
+    pub(super) fn waits_for_return(&self, directory: &Path) -> Result<bool, ApiError> {
+        let canonical = canonical(directory)?;
+        let file = self.store.folders().map_err(super::failed)?;
+        let is_it = |folder: &Folder| folder.path == canonical;
+        Ok(!file.folders.iter().any(is_it)
+            && file.removed.iter().any(|gone| is_it(gone) && self.layout.vault(&gone.id).exists()))
     }
 
     /// That a registered folder is still the directory that was registered.

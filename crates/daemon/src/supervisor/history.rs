@@ -21,7 +21,10 @@ impl Daemon {
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryView, ApiError> {
         let folder = self.registered(&query.folder)?;
         let path = vaults::decoded(query.path_b64.as_deref().unwrap_or_default())?;
-        self.vaults.history(&folder, path, query.limit.unwrap_or(usize::MAX)).await
+        let limit = query.limit.unwrap_or(usize::MAX);
+        let mut view = self.vaults.history(&folder, path, limit).await?;
+        self.mark_pinned(&folder, view.snapshots.iter_mut().map(|entry| &mut entry.snapshot));
+        Ok(view)
     }
 
     /// What changed between two states.

@@ -9,6 +9,7 @@ mod close;
 mod copies;
 mod doctor;
 mod folders;
+mod growth;
 mod history;
 mod host_runs;
 mod housekeeping;
@@ -22,8 +23,11 @@ mod protect;
 mod recover;
 pub mod report;
 mod restore;
+mod retention;
 mod run;
+pub mod standing;
 mod status;
+mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -60,6 +64,8 @@ pub struct Daemon {
     images: Images,
     /// Held while the file of registered folders is read, changed and written.
     folder_file: Mutex<()>,
+    /// Held while a folder's acts are read, changed and written.
+    acts_file: Mutex<()>,
     /// Held from a decision until what it promised is on disk.
     admission: tokio::sync::Mutex<()>,
     /// Sessions that are watched, and how their close came out.
@@ -83,12 +89,13 @@ impl Daemon {
         let (lost, lost_shares) = mpsc::unbounded_channel();
         Arc::new(Self {
             config: ConfigFile::open(layout.config_file(), home),
-            vaults: Vaults::new(layout.clone()),
+            vaults: Vaults::new(layout.clone(), store.clone()),
             protect: Protect::new(),
             machines: Arc::new(Machines::new(layout.clone(), store.clone(), lost)),
             images,
             store,
             folder_file: Mutex::new(()),
+            acts_file: Mutex::new(()),
             admission: tokio::sync::Mutex::new(()),
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),

@@ -10,6 +10,8 @@ pub enum Told {
     Progress(Progress),
     /// A sentence that stays.
     Note(String),
+    /// A sentence that nobody may miss.
+    Warning(String),
 }
 
 impl<T> From<Told> for Item<T> {
@@ -17,6 +19,7 @@ impl<T> From<Told> for Item<T> {
         match told {
             Told::Progress(progress) => Self::Progress(progress),
             Told::Note(note) => Self::Note(note),
+            Told::Warning(warning) => Self::Warning(warning),
         }
     }
 }
@@ -47,6 +50,11 @@ impl Report {
     /// A sentence that stays.
     pub fn note(&self, note: impl Into<String>) {
         self.tell(Told::Note(note.into()));
+    }
+
+    /// A sentence that nobody may miss: something is not protected.
+    pub fn warning(&self, warning: impl Into<String>) {
+        self.tell(Told::Warning(warning.into()));
     }
 
     /// Whether somebody still waits for the outcome.

@@ -138,8 +138,10 @@ impl Daemon {
         for note in &admitted.notes {
             report.note(note);
         }
-        let rules = folder.as_ref().map(|folder| folders::rules_of(&folder.path, config));
-        let protected = self.protection_or_consent(request, folder.as_ref(), rules.as_ref())?;
+        let protected = self.protection_or_consent(request, folder.as_ref())?;
+        if let Some(folder) = &folder {
+            self.warn_of_standing(folder, report);
+        }
 
         let machine =
             self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
@@ -170,17 +172,17 @@ impl Daemon {
         &self,
         request: &RunRequest,
         folder: Option<&Folder>,
-        rules: Option<&ringfence_model::folder::FolderRules>,
     ) -> Result<bool, ApiError> {
-        let (Some(folder), Some(rules)) = (folder, rules) else { return Ok(false) };
-        if rules.backup && request.unprotected.is_none() {
+        let Some(folder) = folder else { return Ok(false) };
+        let backed_up = self.standing(folder).around_sessions();
+        if backed_up && request.unprotected.is_none() {
             return Ok(true);
         }
         let name = folder.path.file_name().unwrap_or_default().to_string_lossy();
         if request.unprotected.as_deref() == Some(&*name) {
             return Ok(false);
         }
-        if !rules.backup {
+        if !backed_up {
             // Turned off by its own explicit act, which named the folder already.
             return Ok(false);
         }

@@ -2,14 +2,16 @@
 
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
+use ringfence_model::health::{FolderHealth, NotCovered};
 use ringfence_model::machine::MachineState;
+use ringfence_model::protection::Standing;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::{
     EngineStatus, FolderStatus, ForwardStatus, LastSnapshot, MachineStatus, Problem, Protection,
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, copies, failed, folders, protect};
+use super::{Daemon, copies, failed, folders, growth, protect, standing};
 use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
@@ -42,7 +44,14 @@ impl Daemon {
             })
             .collect();
         let engine = self.machines.engine_status().await;
-        let problems = self.problems(&engine, &machines, &folders, &sessions);
+        let mut problems = self.problems(&engine, &machines, &folders, &sessions);
+        problems.extend(registered.iter().filter_map(|folder| {
+            let (standing, acts) = self.standing_and_acts(folder);
+            standing::problem(folder, standing, &acts)
+        }));
+        problems.extend(registered.iter().filter_map(|folder| self.lost_pins(folder)));
+        problems.extend(folders.iter().filter_map(growth::problem));
+        problems.sort();
         Ok(Status {
             schema: STATUS_SCHEMA,
             engine,
@@ -64,22 +73,27 @@ impl Daemon {
         let record = self.store.protection(&folder.id).map_err(failed)?;
         let watch = self.watch_status(folder, &record);
         let vault = self.layout.vault(&folder.id);
+        let every = self.config.last_good().defaults.check.duration();
+        let health = self.vaults.health(folder, every);
         // Never "protected" by memory alone: the vault must be there.
         let last_snapshot = match (record.snapshot, record.until) {
             (Some(id), Some(time)) if vault.join("snapshots").join(&id).exists() => {
                 Some(LastSnapshot {
+                    verified: health.verified.as_ref().is_some_and(|verified| verified.id == id),
                     id,
                     time,
                     age_seconds: clock::now().duration_since(time).as_secs(),
-                    verified: true,
                 })
             }
             _ => None,
         };
+        let (standing, acts) = self.standing_and_acts(folder);
         let error = self.why_lost(folder).or(record.error);
         let protection = match (&error, &last_snapshot) {
-            _ if !rules.backup => Protection::Off,
+            _ if standing == Standing::Off => Protection::Off,
             (Some(_), _) => Protection::Failing,
+            _ if !health.findings.is_empty() => Protection::Damaged,
+            _ if matches!(standing, Standing::Paused { .. }) => Protection::Paused,
             (None, Some(_)) => Protection::Protected,
             (None, None) => Protection::NotYet,
         };
@@ -90,8 +104,18 @@ impl Daemon {
             protection,
             last_snapshot,
             error,
+            health: Some(health),
             profiles: rules.profiles.map(|list| list.iter().map(ToString::to_string).collect()),
             access: rules.access,
+            size: self.vault_size(folder, &self.config.last_good()),
+            opt_out: acts.opt_out.filter(|_| standing == Standing::Off),
+            paused_until: match standing {
+                Standing::Paused { left } => {
+                    let left = jiff::SignedDuration::from_secs(left.cast_signed());
+                    clock::now().checked_add(left).ok()
+                }
+                _ => None,
+            },
             copies: self.copy_statuses(folder, &config)?,
             watch,
         })
@@ -112,17 +136,25 @@ impl Daemon {
         for folder in folders {
             let path = folder.path.display();
             let backup_now = format!("ringfence backup now {path}");
+            // A vault may be damaged as well as failing: both are said.
+            problems.extend(folder.health.iter().flat_map(|health| &health.findings).map(|f| {
+                problem(
+                    Severity::Error,
+                    format!("{path}: its vault is damaged: {}", f.sentence()),
+                    Some(format!("ringfence backup check --repair {path}")),
+                )
+            }));
+            problems.extend(folder.health.as_ref().and_then(|health| gaps(&path, health)));
             problems.extend(match folder.protection {
-                Protection::Protected => None,
+                // Said by its standing, below, or by what is damaged, above.
+                Protection::Protected
+                | Protection::Off
+                | Protection::Paused
+                | Protection::Damaged => None,
                 Protection::NotYet => Some(problem(
                     Severity::Warning,
                     format!("{path} has no snapshot yet"),
                     Some(backup_now),
-                )),
-                Protection::Off => Some(problem(
-                    Severity::Error,
-                    format!("{path} is NOT backed up: it was turned off"),
-                    Some(format!("ringfence backup on {path}")),
                 )),
                 Protection::Failing => {
                     let why = folder.error.as_deref().unwrap_or("its last snapshot failed");
@@ -179,6 +211,19 @@ impl Daemon {
         problems.sort();
         problems
     }
+}
+
+/// What of a folder its newest snapshot does not hold.
+fn gaps(path: &impl std::fmt::Display, health: &FolderHealth) -> Option<Problem> {
+    let NotCovered { unreadable, torn, first } = &health.not_covered;
+    if *unreadable + *torn == 0 {
+        return None;
+    }
+    let message = format!(
+        "{path}: {unreadable} entries could not be read and {torn} may be torn: {}",
+        first.join(", ")
+    );
+    Some(problem(Severity::Warning, message, Some(format!("ringfence backup now {path}"))))
 }
 
 fn problem(severity: Severity, message: String, command: Option<String>) -> Problem {

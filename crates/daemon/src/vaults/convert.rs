@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ringfence_model::health::NotCovered;
 use ringfence_model::history::{Change, ChangeKind, EntryKind, SnapshotKind, SnapshotView};
 use ringfence_vault::{
-    Change as VaultChange, DiffEntry, Difference, Entry, EntryKind as VaultEntryKind, Progress,
-    Snapshot, SnapshotKind as VaultKind, Step, Vault, VaultError,
+    Change as VaultChange, DiffEntry, Difference, Entry, EntryKind as VaultEntryKind, EntryPath,
+    Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
 };
 
 use super::byte_path;
@@ -44,6 +45,22 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
         profile: snapshot.labels.profile.clone(),
         files: snapshot.counts.files,
         bytes: snapshot.counts.bytes,
+        pinned: None,
+    }
+}
+
+/// What a snapshot does not hold as it is in the folder.
+pub(super) fn not_covered(outcome: &SnapshotOutcome) -> NotCovered {
+    let named = |path: &EntryPath, why: &str| {
+        format!("{}: {why}", ringfence_model::bytes::visible(&path.lossy()))
+    };
+    let unreadable = outcome.unreadable.iter().map(|remark| named(&remark.path, &remark.why));
+    let torn = outcome.changed_while_read.iter();
+    let torn = torn.map(|path| named(path, "it changed during every reading"));
+    NotCovered {
+        unreadable: outcome.unreadable.len() as u64,
+        torn: outcome.changed_while_read.len() as u64,
+        first: unreadable.chain(torn).take(super::NAMED).collect(),
     }
 }
 
@@ -123,12 +140,4 @@ impl Progress for Told {
             self.report.progress(format!("{}: {entries} entries, {bytes}", self.what), None);
         }
     }
-}
-
-/// How many snapshots were looked at, and sentences about what is wrong.
-pub(super) fn check(vault: &Vault, read_data: bool) -> Result<(u64, Vec<String>), VaultError> {
-    let report = vault.check(read_data)?;
-    let problems =
-        report.problems.iter().map(|problem| format!("{}: {}", problem.name, problem.what));
-    Ok((report.snapshots as u64, problems.collect()))
 }

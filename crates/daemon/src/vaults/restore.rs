@@ -201,6 +201,7 @@ impl Vaults {
         task::run("restore", act, &log, |said| match said {
             Said::Progress(progress) => report.progress(progress.what, progress.fraction),
             Said::Note(note) => report.note(note),
+            Said::Warning(warning) => report.warning(warning),
             Said::Planned(plan) => heard.planned = Some(plan),
             Said::Done(done) => heard.done = Some(done),
             Said::Resumed(resumed) => heard.resumed = Some(resumed),

@@ -69,6 +69,8 @@ pub(crate) enum Said {
     Progress(Progress),
     /// A sentence to keep.
     Note(String),
+    /// A sentence that nobody may miss.
+    Warning(String),
     /// What it will do, before it does it; or the answer, where only that was asked.
     Planned(PlanView),
     /// All done.
@@ -138,6 +140,7 @@ fn telling(mouth: &Mouth) -> Report {
             mouth.say(&match told {
                 Told::Progress(progress) => Said::Progress(progress),
                 Told::Note(note) => Said::Note(note),
+                Told::Warning(warning) => Said::Warning(warning),
             });
         }
     });

@@ -160,6 +160,8 @@ struct Seen {
     asked: Vec<Asked>,
     begin_again: bool,
     stop: bool,
+    /// The thread is gone.
+    ended: bool,
 }
 
 /// Somebody who wants to have the changes.
@@ -183,13 +185,17 @@ impl Watcher {
             asked: Vec::new(),
             begin_again: false,
             stop: false,
+            ended: false,
         };
         let shared = Arc::new(Shared { seen: Mutex::new(seen), wake, told });
         let worker = worker::Worker::new(root, budget, Arc::clone(&shared));
-        std::thread::Builder::new()
-            .name("watch".into())
-            .stack_size(STACK)
-            .spawn(move || worker.run())?;
+        std::thread::Builder::new().name("watch".into()).stack_size(STACK).spawn({
+            let ends = Ends(Arc::clone(&shared));
+            move || {
+                let _ends = ends;
+                worker.run();
+            }
+        })?;
         Ok(Self { shared })
     }
 
@@ -204,11 +210,17 @@ impl Watcher {
     /// and nobody read yet. With `polled` what is not watched counts as changed. Where
     /// nothing is watched everything does.
     pub async fn take(&self, polled: bool) -> Dirty {
-        let (answer, dirty) = oneshot::channel();
-        self.shared.seen().asked.push(Asked { polled, answer });
+        let dirty = {
+            let (answer, dirty) = oneshot::channel();
+            let mut seen = self.shared.seen();
+            if !seen.ended {
+                seen.asked.push(Asked { polled, answer });
+            }
+            dirty
+        };
         self.shared.wake();
         dirty.await.unwrap_or_else(|_| {
-            // Its thread is gone.
+            // Its thread is gone, or went before it answered.
             let mut dirty = Dirty::default();
             dirty.everything(Instant::now());
             dirty
@@ -224,6 +236,20 @@ impl Watcher {
     pub fn begin_again(&self) {
         self.shared.seen().begin_again = true;
         self.shared.wake();
+    }
+}
+
+/// Dropped when a watching thread ends, also by a panic: nobody must wait for its answer or
+/// believe that it still hears anything.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let mut seen = self.0.seen();
+        seen.ended = true;
+        seen.asked.clear();
+        drop(seen);
+        self.0.set_mode(Mode::Polling(NoWatch::Refused("its watcher ended".into())));
     }
 }
 

@@ -212,3 +212,12 @@ async fn a_watcher_that_ends_gives_everything_back() {
     tokio::time::timeout(Duration::from_secs(20), ended).await.expect("its thread ends");
     assert_eq!(lab.budget.used.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test]
+async fn a_watcher_whose_thread_is_gone_claims_nothing() {
+    let lab = Lab::new(&["a"]);
+    let watcher = lab.watching().await;
+    drop(Ends(Arc::clone(&watcher.shared)));
+    assert!(matches!(watcher.view().mode, Mode::Polling(NoWatch::Refused(_))));
+    assert!(watcher.take(false).await.is_everything(), "nobody waits for it");
+}

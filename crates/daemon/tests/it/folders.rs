@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use ringfence_model::api::{BackupSetRequest, FolderSetRequest};
+use ringfence_model::api::{BackupSetRequest, FolderSetRequest, HistoryQuery, PauseRequest};
 use ringfence_model::error::ErrorKind;
 use ringfence_model::folder::Access;
-use ringfence_model::status::Protection;
-use ringfenced::supervisor::report::Report;
+use ringfence_model::protection::Actor;
+use ringfence_model::status::{FolderStatus, Protection};
+use ringfenced::supervisor::report::{Report, Told};
 
 use crate::Lab;
 
@@ -61,18 +62,119 @@ async fn a_directory_that_took_the_name_is_not_the_folder() {
 async fn a_backup_is_turned_off_by_the_folders_name_only() {
     let lab = Lab::new();
     lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
-    let mut request =
-        BackupSetRequest { folder: lab.project.clone(), enabled: false, name: Some("shap".into()) };
-    let error = lab.daemon.backup_set(&request).await.expect_err("a typo");
+    let mut request = BackupSetRequest {
+        folder: lab.project.clone(),
+        enabled: false,
+        name: Some("shap".into()),
+        terminal: None,
+    };
+    let error = lab.daemon.backup_set(&request, actor()).await.expect_err("a typo");
     assert_eq!(error.kind, ErrorKind::Refused);
     request.name = Some("shop".into());
-    let status = lab.daemon.backup_set(&request).await.expect("off");
+    let status = lab.daemon.backup_set(&request, actor()).await.expect("off");
     assert_eq!(status.protection, Protection::Off);
-    let problems = lab.daemon.status().await.expect("status").problems;
+    assert_eq!(status.opt_out.expect("recorded").by, actor());
+    let said = problems(&lab).await;
     assert!(
-        problems.iter().any(|problem| problem.message.contains("NOT backed up")),
-        "{problems:?}"
+        said.contains("is NOT backed up: turned off by ann (uid 1000) at /dev/pts/3 on "),
+        "{said}"
     );
+    // A daemon that starts later knows it still.
+    let lab = lab.restarted();
+    assert_eq!(status_of(&lab).await.protection, Protection::Off);
+    request.enabled = true;
+    let status = lab.daemon.backup_set(&request, actor()).await.expect("on");
+    assert_eq!((status.protection, status.opt_out), (Protection::Protected, None));
+}
+
+#[tokio::test]
+async fn an_edited_file_turns_no_backup_off() {
+    let lab = Lab::new();
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let write = |enabled: bool| {
+        let path = lab.project.display();
+        let text = format!("[[folder]]\npath = \"{path}\"\n[folder.backup]\nenabled = {enabled}\n");
+        fs::write(lab.daemon.config.path(), text).expect("written");
+    };
+    write(false);
+    assert_eq!(status_of(&lab).await.protection, Protection::Protected);
+    let said = problems(&lab).await;
+    assert!(said.contains("nobody confirmed it") && said.contains("backup off"), "{said}");
+    // With the act, it is off; when the file says `true` again the act is void for good.
+    let off = BackupSetRequest {
+        folder: lab.project.clone(),
+        enabled: false,
+        name: Some("shop".into()),
+        terminal: None,
+    };
+    lab.daemon.backup_set(&off, actor()).await.expect("off");
+    assert_eq!(status_of(&lab).await.protection, Protection::Off);
+    write(true);
+    assert_eq!(status_of(&lab).await.protection, Protection::Protected);
+    write(false);
+    assert_eq!(status_of(&lab).await.protection, Protection::Protected);
+}
+
+#[tokio::test]
+async fn a_pause_survives_a_restart_and_ends_on_request() {
+    let lab = Lab::new();
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let request = PauseRequest {
+        folder: lab.project.clone(),
+        seconds: "30min".parse().expect("a length"),
+        terminal: None,
+    };
+    let status = lab.daemon.backup_pause(&request, actor()).expect("paused");
+    assert_eq!(status.protection, Protection::Paused);
+    let lab = lab.restarted();
+    let status = status_of(&lab).await;
+    assert_eq!(status.protection, Protection::Paused);
+    assert!(status.paused_until.is_some());
+    assert!(problems(&lab).await.contains("pause for 30 min more"));
+    let status = lab.daemon.backup_resume(&lab.project).expect("resumed");
+    assert_eq!((status.protection, status.paused_until), (Protection::Protected, None));
+}
+
+#[tokio::test]
+async fn a_folder_that_comes_back_finds_its_snapshots_and_is_protected() {
+    let lab = Lab::new();
+    let first = lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let off = BackupSetRequest {
+        folder: lab.project.clone(),
+        enabled: false,
+        name: Some("shop".into()),
+        terminal: None,
+    };
+    lab.daemon.backup_set(&off, actor()).await.expect("off");
+    lab.daemon.unregister(&lab.project).expect("removed");
+    assert!(first.vault.join("config").is_file(), "the vault stays");
+    let (report, mut told) = Report::channel();
+    let again = lab.daemon.add_folder(&lab.project, &report).await.expect("again");
+    assert_eq!((again.id, again.vault), (first.id, first.vault));
+    assert_eq!(again.protection, Protection::Protected, "who removes it does not opt out for ever");
+    let told = std::iter::from_fn(|| told.try_recv().ok());
+    assert!(
+        told.into_iter()
+            .any(|told| matches!(told, Told::Note(note) if note.contains("there again")))
+    );
+    let query = HistoryQuery { folder: lab.project.clone(), path_b64: None, limit: None };
+    assert!(!lab.daemon.history(query).await.expect("history").snapshots.is_empty());
+}
+
+fn actor() -> Actor {
+    Actor { uid: Some(1000), user: Some("ann".into()), terminal: Some("/dev/pts/3".into()) }
+}
+
+async fn status_of(lab: &Lab) -> FolderStatus {
+    lab.daemon.status().await.expect("status").folders.remove(0)
+}
+
+async fn problems(lab: &Lab) -> String {
+    let problems = lab.daemon.status().await.expect("status").problems;
+    let lines = problems
+        .into_iter()
+        .map(|problem| format!("{} · {}\n", problem.message, problem.command.unwrap_or_default()));
+    lines.collect()
 }
 
 #[tokio::test]

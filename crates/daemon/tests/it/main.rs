@@ -4,6 +4,7 @@
 mod copies;
 mod documents;
 mod folders;
+mod held;
 mod history;
 mod protect;
 #[expect(
@@ -12,6 +13,8 @@ mod protect;
     reason = "file systems are mounted by `mount`, or it is said aloud that they are not"
 )]
 mod restores;
+mod retention;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +42,11 @@ impl Lab {
         let project = directory.path().join("shop");
         project::make(&project).expect("project");
         Self { daemon: Daemon::new(layout), project, directory }
+    }
+
+    /// Another daemon on the same directories, as after a restart.
+    pub(crate) fn restarted(self) -> Self {
+        Self { daemon: Daemon::new(self.daemon.layout.clone()), ..self }
     }
 
     /// A copy of the project as it is now.

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Lab {
     /// Registers the project and has it protected.
-    async fn protected(&self) -> FolderStatus {
+    pub(crate) async fn protected(&self) -> FolderStatus {
         self.daemon.add_folder(&self.project, &Report::nobody()).await.expect("added");
         tokio::spawn(Arc::clone(&self.daemon).protect_folders());
         self.settled().await
@@ -37,11 +37,11 @@ impl Lab {
     }
 
     /// The project's status, once it is as wanted.
-    async fn until(&self, holds: impl Fn(&FolderStatus) -> bool) -> FolderStatus {
+    pub(crate) async fn until(&self, holds: impl Fn(&FolderStatus) -> bool) -> FolderStatus {
         until(&self.daemon, &self.project, holds).await
     }
 
-    async fn snapshots(&self) -> Vec<SnapshotView> {
+    pub(crate) async fn snapshots(&self) -> Vec<SnapshotView> {
         let query = HistoryQuery { folder: self.project.clone(), path_b64: None, limit: None };
         let history = self.daemon.history(query).await.expect("history");
         history.snapshots.into_iter().map(|entry| entry.snapshot).collect()
@@ -192,6 +192,9 @@ async fn an_emptied_folder_raises_an_alarm_until_it_is_accepted_or_put_back() {
         assert!(problems[0].contains(command), "{problems:?}");
     }
     lab.settled().await;
+    let pinned =
+        lab.snapshots().await.into_iter().find(|one| one.id == full).and_then(|one| one.pinned);
+    assert!(pinned.is_some_and(|why| why.ends_with("files became 0")), "no prune lets it go");
     let request = RestoreRequest {
         folder: lab.project.clone(),
         at: Some(full),

@@ -262,7 +262,9 @@ fn a_removed_file_is_kept_as_a_link_and_cannot_be_changed_through_an_old_descrip
     let mut lab = Lab::new();
     let file = lab.put("f", b"content");
     let inode = fs::metadata(lab.folder().join("f")).unwrap().ino();
-    // Opened on the host for reading only, as a guest's late open would be.
+    // A descriptor of it is kept, as of any file that was changed by descriptor.
+    let mode = SetattrIn { mode: 0o640, ..SetattrIn::default() };
+    lab.fs().setattr(context(), file, mode, None, SetattrValid::MODE).unwrap();
     lab.fs().unlink(context(), ROOT, c"f").unwrap();
     let object = lab.kept().join("1");
     let facts = fs::metadata(&object).unwrap();

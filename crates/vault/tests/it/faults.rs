@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ringfence_vault::{
-    Guard, Labels, RestoreRequest, Selection, SnapshotKind, SnapshotRequest, Vault, VaultError,
-    VaultKey, resume_restore,
+    Guard, Labels, PruneRequest, RestoreRequest, Selection, SnapshotKind, SnapshotRequest, Vault,
+    VaultError, VaultKey, resume_restore,
 };
 
 use crate::lab::{Lab, assert_same, differences, is_root, run};
@@ -15,7 +15,7 @@ use crate::lab::{Lab, assert_same, differences, is_root, run};
 /// Set for a child: which part of this file it is to play.
 const PART: &str = "RINGFENCE_VAULT_TEST_PART";
 
-fn rounds() -> u32 {
+pub(crate) fn rounds() -> u32 {
     if std::env::var_os("RINGFENCE_SOAK").is_some() { 300 } else { 20 }
 }
 
@@ -54,7 +54,16 @@ fn child() {
         "resume" => {
             resume_restore(&dir.join("staging"), None).unwrap();
         }
+        "prune" => {
+            let forget = words[2].split(',').filter(|id| !id.is_empty());
+            let request = PruneRequest {
+                marked_for: Duration::ZERO,
+                ..PruneRequest::new(forget.map(|id| id.parse().unwrap()).collect())
+            };
+            open().prune(&request).unwrap();
+        }
         "unreadable" => crate::hostile::unreadable_entries_keep_their_stored_version(),
+        "stale" => crate::whole::stale_content_is_marked_in_the_snapshot(),
         other => panic!("no part {other}"),
     }
 }
@@ -70,7 +79,7 @@ pub(crate) fn play(part: &[&str]) -> Command {
 }
 
 /// Runs a part and kills it after `after`; gives whether it was killed in time.
-fn killed(part: &[&str], after: Duration) -> bool {
+pub(crate) fn killed(part: &[&str], after: Duration) -> bool {
     let mut child = play(part).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while start.elapsed() < after {
@@ -84,7 +93,7 @@ fn killed(part: &[&str], after: Duration) -> bool {
 }
 
 /// Spreads the kills over the time an undisturbed run takes.
-fn moment(round: u32, whole: Duration) -> Duration {
+pub(crate) fn moment(round: u32, whole: Duration) -> Duration {
     whole.mul_f64(f64::from(round.wrapping_mul(7919) % 101) / 90.0)
 }
 
@@ -181,6 +190,39 @@ fn a_restore_killed_at_any_moment_is_completed() {
     lab.assert_whole();
 }
 
+/// The moment between packs and the index that names them is short: set up by hand what
+/// a writer leaves that is stopped there.
+#[test]
+fn packs_that_no_index_came_to_name_are_swept_and_no_others() {
+    let lab = Lab::new();
+    fill(&lab.folder, 0);
+    lab.snapshot(SnapshotKind::Opening);
+    let data = lab.vault.dir().join("data");
+    let packs = || {
+        let dirs = fs::read_dir(&data).unwrap().map(|d| d.unwrap().path());
+        let files = dirs.flat_map(|d| fs::read_dir(d).unwrap()).map(|f| f.unwrap().path());
+        files.collect::<Vec<_>>()
+    };
+    let named = packs();
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (left, foreign) = ("ab".repeat(32), "ac".repeat(32));
+    for orphan in [&left, &foreign] {
+        let dir = data.join(&orphan[..2]);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(orphan), "never named").unwrap();
+    }
+    let mut list = named.iter().map(name).collect::<Vec<_>>().join("\n");
+    list.push_str(&format!("\n{left}\ncut sho"));
+    fs::write(lab.vault.dir().join("tmp/entering"), list).unwrap();
+    fill(&lab.folder, 1);
+    lab.snapshot(SnapshotKind::Periodic);
+    let after = packs();
+    assert!(named.iter().all(|pack| after.contains(pack)), "a pack in use is gone");
+    assert!(!after.iter().any(|pack| name(pack) == left), "an orphan stays");
+    assert!(after.iter().any(|pack| name(pack) == foreign), "nobody knows what that was");
+    assert_eq!(fs::read_dir(lab.vault.dir().join("tmp")).unwrap().count(), 0);
+}
+
 /// A small file system of its own; gone with the value.
 pub(crate) struct Small(pub(crate) PathBuf);
 
@@ -206,7 +248,7 @@ impl Drop for Small {
     }
 }
 
-fn noise(length: usize, mut word: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, mut word: u64) -> Vec<u8> {
     let step = |_| {
         word ^= word << 13;
         word ^= word >> 7;

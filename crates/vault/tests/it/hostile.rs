@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringfence_vault::{EntryKind, Point, SnapshotId, SnapshotKind, Vault};
+use ringfence_vault::{ChangeSet, EntryKind, Point, SnapshotId, SnapshotKind, Vault};
 
 use crate::lab::{Lab, assert_same, is_root};
 
@@ -60,12 +60,23 @@ fn swapped_links_never_lead_a_snapshot_outside() {
     symlink(&outside, lab.path("swap-dir")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, lab.path("pipe"), rustix::fs::Mode::from(0o600)).unwrap();
     lab.write("piped", "harmless");
+    lab.write("was-file", "harmless");
+    lab.write("was-dir/file", "harmless");
+    // A directory and a link to the one outside, on the way to a file of the same name.
+    lab.write("way/below/file", "harmless");
+    symlink(&outside, lab.path("way/elsewhere")).unwrap();
     let swaps = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&swaps);
     let at = |name: &str| lab.path(name);
-    let pairs =
-        [(at("file"), at("swap-file")), (at("dir"), at("swap-dir")), (at("pipe"), at("piped"))];
-    let seconds = if std::env::var_os("RINGFENCE_SOAK").is_some() { 120 } else { 6 };
+    let pairs = [
+        (at("file"), at("swap-file")),
+        (at("dir"), at("swap-dir")),
+        (at("pipe"), at("piped")),
+        (at("was-file"), at("was-dir")),
+        (at("way/below"), at("way/elsewhere")),
+        (at("file"), at("pipe")),
+    ];
+    let seconds = if std::env::var_os("RINGFENCE_SOAK").is_some() { 60 } else { 5 };
     let taken = beside(
         move || {
             for (a, b) in &pairs {
@@ -78,7 +89,15 @@ fn swapped_links_never_lead_a_snapshot_outside() {
             let mut taken = Vec::new();
             while start.elapsed() < Duration::from_secs(seconds) {
                 let one = Instant::now();
-                taken.push(lab.snapshot(SnapshotKind::Periodic).snapshot.id);
+                // Every other one by a change list, which opens other things.
+                let mut request = lab.request(SnapshotKind::Periodic);
+                request.changes = taken.last().filter(|_| taken.len() % 2 == 1).map(|since| {
+                    let mut changes = ChangeSet::new(*since);
+                    let names = ["file", "dir", "pipe", "was-file", "way", "way/below"];
+                    names.iter().for_each(|name| changes.entry(*name));
+                    changes
+                });
+                taken.push(lab.vault.snapshot(&request).unwrap().snapshot.id);
                 assert!(one.elapsed() < Duration::from_secs(10), "a snapshot hung");
                 // A comparison opens files too.
                 lab.vault.diff(Point::Folder(&lab.folder), Point::Snapshot(taken[0])).unwrap();
@@ -152,10 +171,19 @@ pub(crate) fn unreadable_entries_keep_their_stored_version() {
 
 #[test]
 fn unreadable_entries() {
+    for_whom_modes_count("unreadable", unreadable_entries_keep_their_stored_version);
+}
+
+#[test]
+fn stale_content() {
+    for_whom_modes_count("stale", crate::whole::stale_content_is_marked_in_the_snapshot);
+}
+
+/// Nothing is unreadable to root, so another user plays the part then.
+fn for_whom_modes_count(part: &str, act: fn()) {
     if !is_root() {
-        return unreadable_entries_keep_their_stored_version();
+        return act();
     }
-    // Nothing is unreadable to root, so another user plays this.
     let place = tempfile::Builder::new().prefix("nobody").tempdir().unwrap();
     let nobody = 65_534;
     std::os::unix::fs::chown(place.path(), Some(nobody), Some(nobody)).unwrap();
@@ -163,7 +191,7 @@ fn unreadable_entries() {
     let program = place.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let played = crate::faults::play(&["unreadable", place.path().to_str().unwrap()]);
+    let played = crate::faults::play(&[part, place.path().to_str().unwrap()]);
     let mut command = std::process::Command::new(&program);
     command.args(played.get_args());
     for (name, value) in played.get_envs() {

@@ -6,6 +6,7 @@ pub mod copy;
 pub mod key;
 pub mod mount;
 pub mod now;
+pub mod prune;
 pub mod recover;
 pub mod status;
 pub mod switch;
@@ -37,6 +38,12 @@ pub enum BackupCommand {
     Recover(recover::RecoverArgs),
     /// Show the snapshots as a read-only file system, one directory for each
     Mount(mount::MountArgs),
+    /// Let old snapshots go, as the keep rule says, after showing which
+    Prune(prune::PruneArgs),
+    /// Pause the automatic snapshots of a folder for a while; sessions still take theirs
+    Pause(switch::PauseArgs),
+    /// End a pause early
+    Resume(DirArgs),
     /// Turn a folder's protection off. Nothing brings its files back after that
     Off(switch::OffArgs),
     /// Turn a folder's protection on again
@@ -61,6 +68,9 @@ pub async fn run(app: &App, command: BackupCommand) -> Result<u8> {
         BackupCommand::Accept(args) => accept::run(app, &args).await,
         BackupCommand::Check(args) => check::run(app, &args).await,
         BackupCommand::Key(args) => key::run(app, &args).await,
+        BackupCommand::Prune(args) => prune::run(app, &args).await,
+        BackupCommand::Pause(args) => switch::pause(app, &args).await,
+        BackupCommand::Resume(args) => switch::resume(app, &args).await,
         BackupCommand::Copy(args) => copy::run(app, &args).await,
         BackupCommand::Recover(args) => recover::run(app, &args).await,
         BackupCommand::Mount(args) => mount::run(app, &args).await,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ringfence_model::folder::Folder;
+use ringfence_model::health::NotCovered;
 use ringfence_model::name::MachineName;
 use ringfence_vault::Cancel;
 
@@ -38,6 +39,8 @@ pub(super) struct State {
     pub(super) walked: Option<Timestamp>,
     /// Machines whose share of this folder takes no writes because the vault fails.
     pub(super) held: BTreeSet<MachineName>,
+    /// What the newest snapshot does not hold as it is.
+    pub(super) not_covered: NotCovered,
 }
 
 impl Guard {
@@ -56,6 +59,7 @@ impl Guard {
             missed: 0,
             walked: None,
             held: BTreeSet::new(),
+            not_covered: NotCovered::default(),
         };
         Self { folder, watcher, state: Mutex::new(state), at_work: AtomicUsize::new(0) }
     }

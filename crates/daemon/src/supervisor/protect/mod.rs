@@ -19,7 +19,7 @@ use ringfence_model::name::FolderId;
 use ringfence_model::protection::Standing;
 use tokio::sync::Notify;
 
-use super::{Daemon, folders};
+use super::Daemon;
 use crate::watch::{Budget, Mode};
 use guard::Guard;
 use schedule::{Going, Job, LOOK, Moment, Next, Rule};
@@ -189,12 +189,7 @@ impl Daemon {
 
     /// Whether a folder is to be protected now.
     fn rule(&self, folder: &Folder) -> Rule {
-        let standing = if folders::rules_of(&folder.path, &self.config.last_good()).backup {
-            Standing::On
-        } else {
-            Standing::Off
-        };
-        match standing {
+        match self.standing(folder) {
             Standing::On | Standing::OnUnconfirmed => Rule::On,
             Standing::Paused { left } => Rule::Paused(Duration::from_secs(left)),
             Standing::Off => Rule::Off,

@@ -17,8 +17,10 @@ pub(super) const STEADY: Duration = Duration::from_secs(30);
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
 /// A snapshot that took long is followed by a longer pause: so many times as long…
 const REST: u32 = 4;
-/// … up to this, lest a slow folder be left alone for longer than a steady writer is.
+/// … up to this, lest a slow folder be left alone for longer than a steady writer is …
 const MOST_REST: Duration = STEADY;
+// … but always for as long as it took: a file of many gigabytes that grows without end
+// is read half of the time at most.
 /// Pause between two safety walks while a folder is worked in.
 pub(super) const WALK: Duration = Duration::from_secs(10 * 60);
 /// The longest pause between two, when nothing happens.
@@ -304,7 +306,7 @@ impl Plan {
     }
 
     fn rest(&self) -> Duration {
-        PAUSE.max((self.took * REST).min(MOST_REST))
+        rest_after(self.took)
     }
 
     fn back_off(&self) -> Duration {
@@ -372,6 +374,11 @@ impl Plan {
             Job::Changes { .. } | Job::Look => {}
         }
     }
+}
+
+/// The pause after a snapshot that took so long.
+fn rest_after(took: Duration) -> Duration {
+    PAUSE.max((took * REST).min(MOST_REST)).max(took)
 }
 
 const fn at(job: Job, due: Duration, now: Moment) -> Next {

@@ -54,7 +54,7 @@ fn five_seconds_of_quiet_or_thirty_of_writing() {
 
 #[test]
 fn a_snapshot_that_took_long_is_followed_by_a_longer_pause() {
-    for (took, expected) in [(0, 205), (1, 205), (3, 212), (60, 230)] {
+    for (took, expected) in [(0, 205), (1, 205), (3, 212), (20, 230), (60, 260)] {
         let mut plan = walked(1);
         plan.came_out(CHANGES, Outcome::Stored { changed: true }, (s(200 - took), s(200)));
         let facts = Facts { dirty: Some((s(150), s(150))), ..facts() };
@@ -352,7 +352,7 @@ proptest! {
             (0..).zip(scripts).map(|(seed, script)| Simulated::new(script, seed)).collect();
         let decisions = simulate(&mut folders);
         for folder in &folders {
-            let rest = PAUSE.max((folder.takes() * REST).min(MOST_REST));
+            let rest = rest_after(folder.takes());
             // Its own snapshot that was under way, its rest, and each other folder's once or,
             // while one walks, twice.
             let bound = STEADY + rest + folder.takes() * 2 + all * 2;

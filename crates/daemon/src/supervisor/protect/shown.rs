@@ -74,7 +74,8 @@ fn until(
         return Some(stored);
     }
     let quiet = facts.dirty.map_or(now.wall, |(first, _)| wall_of(first, now));
-    Some(stored.max(quiet))
+    // A clock that was set back must not promise what is to come.
+    Some(stored.max(quiet).min(now.wall))
 }
 
 fn shrunken(record: &Shrunken) -> ShrunkenStatus {

@@ -108,7 +108,8 @@ impl Daemon {
             guard.state().walking = Some(cancel.clone());
         }
         let whole = matches!(job, Job::Walk(_));
-        let want = Want { kind: SnapshotKind::Periodic, session: None, whole };
+        let session = self.only_session(guard);
+        let want = Want { kind: SnapshotKind::Periodic, session: session.as_ref(), whole };
         let attempt = Attempt { want, job: Some(job), cancel };
         let outcome = self.attempt(guard, attempt, &Report::nobody()).await;
         guard.state().walking = None;
@@ -118,6 +119,18 @@ impl Daemon {
             Err(Miss::Lost(lost)) => tracing::error!(folder = %path, %lost, "not backed up"),
             Err(Miss::Failed(error)) => tracing::error!(folder = %path, %error, "not backed up"),
         }
+    }
+
+    /// The session that a change while it works is put down to: the only one at work.
+    fn only_session(&self, guard: &Guard) -> Option<Session> {
+        if !guard.has_session() {
+            return None;
+        }
+        let mut here = self.store.sessions().ok()?.into_iter().filter(|session| {
+            session.folder.as_ref() == Some(&guard.folder.id)
+                && session.state == SessionState::Running
+        });
+        here.next().filter(|_| here.next().is_none())
     }
 
     async fn attempt(
@@ -150,10 +163,14 @@ impl Daemon {
                 state.walked = Some(began.wall);
             }
         }
-        if let Some(record) = record_of(guard, before, &outcome, began)
-            && let Err(error) = self.store.set_protection(&guard.folder.id, &record)
-        {
-            tracing::error!(folder = %guard.folder.id, %error, "protection could not be written down");
+        let alarmed = before.shrunken.is_some();
+        if let Some(record) = record_of(guard, before, &outcome, began) {
+            if let (Some(shrunken), false) = (&record.shrunken, alarmed) {
+                self.pin_full(&guard.folder, shrunken);
+            }
+            if let Err(error) = self.store.set_protection(&guard.folder.id, &record) {
+                tracing::error!(folder = %guard.folder.id, %error, "protection could not be written down");
+            }
         }
         if !matches!(outcome, Err(Miss::GaveWay)) {
             self.switch_shares(guard, outcome.is_ok()).await;
@@ -193,10 +210,14 @@ impl Daemon {
         let outcome = self.vaults.snapshot(folder, (want.kind, want.session), how, report).await;
         match outcome {
             Ok(done) => {
-                let view = done.view;
+                let (view, not_covered) = (done.view, done.not_covered);
                 let done = if done.walked { Job::Walk(walk) } else { Job::Changes { polled } };
                 let known = taken.stored();
-                guard.state().base = Some(view.id.clone());
+                {
+                    let mut state = guard.state();
+                    state.base = Some(view.id.clone());
+                    state.not_covered = not_covered;
+                }
                 if let (Job::Walk(_), Some(base)) = (done, base) {
                     self.count_missed(guard, (&base, &view.id), known).await;
                 }
@@ -307,6 +328,7 @@ fn record_of(
                 error: None,
                 fullest,
                 shrunken,
+                not_covered: guard.state().not_covered.clone(),
             });
         }
         Err(Miss::GaveWay) => return None,
