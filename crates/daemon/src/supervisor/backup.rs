@@ -1,4 +1,4 @@
-//! Snapshots on request, and the explicit act that turns a backup off.
+//! Folders and their rules, and snapshots on request.
 
 use std::path::Path;
 
