@@ -203,11 +203,7 @@ pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String
             ]
         })
         .collect();
-    table(
-        style,
-        &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "SIZE", "VERIFIED", "VAULT"],
-        rows,
-    )
+    table(style, &["FOLDER", "PROTECTION", "LAST SNAPSHOT", "SIZE", "VERIFIED", "VAULT"], rows)
 }
 
 #[cfg(test)]

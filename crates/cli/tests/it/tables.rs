@@ -106,7 +106,13 @@ fn bytes_and_keys_come_alone_on_standard_output() {
     let server = home.serve(&[
         ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
         ("GET /v1/show", Reply::Chunks(vec![b"\x00\x1b[2J", b"\n\nend"], false)),
-        ("GET /v1/backup/key", Reply::Json(200, json!({ "key": "secret-key" }))),
+        (
+            "GET /v1/backup/key",
+            Reply::Json(
+                200,
+                json!({ "key": "secret-key", "check_word": "word", "folder": root, "id": "work-00000000", "vault": "/v", "copies": [] }),
+            ),
+        ),
     ]);
     let output = home.command(&["show", "latest", "src/a b"]).output().expect("it starts");
     assert_eq!(output.stdout, b"\x00\x1b[2J\n\nend");

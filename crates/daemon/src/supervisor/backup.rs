@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use ringfence_model::api::{
-    BackupKeyView, DiffRequest, FolderSetRequest, HistoryQuery,
-};
+use ringfence_model::api::{BackupKeyView, DiffRequest, FolderSetRequest, HistoryQuery};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
