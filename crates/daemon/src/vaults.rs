@@ -181,6 +181,8 @@ impl Vaults {
         let mut request = SnapshotRequest::new(&folder.path, labels, how.at);
         request.progress = Some(convert::progress(report, format!("{} snapshot", kind.word())));
         request.cancel = how.cancel;
+        // Which directory is the folder was decided before, by the identity that a person registered.
+        request.replaced = true;
         request.changes = how.changes.and_then(Changes::set);
         let work = move || vault.snapshot(&request);
         let outcome = if how.background { background(work).await } else { blocking(work).await };

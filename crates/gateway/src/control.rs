@@ -82,27 +82,30 @@ impl Control {
                 return Ok(());
             }
             let whole = line.ends_with(b"\n");
-            let reply = if whole || length < usize::try_from(MAX_REQUEST).unwrap_or(0) {
+            let (reply, exit) = if whole || length < usize::try_from(MAX_REQUEST).unwrap_or(0) {
                 self.answer(&line)
             } else {
-                Reply::Error(format!("a request is at most {MAX_REQUEST} bytes"))
+                (Reply::Error(format!("a request is at most {MAX_REQUEST} bytes")), false)
             };
             let mut text = serde_json::to_vec(&reply)?;
             text.push(b'\n');
-            tokio::time::timeout(PATIENCE, write.write_all(&text)).await??;
+            let written = tokio::time::timeout(PATIENCE, write.write_all(&text)).await;
+            // Only now, or the process could be gone before its answer is.
+            if exit {
+                self.exit.notify_one();
+            }
+            written??;
             if !whole {
                 return Ok(());
             }
         }
     }
 
-    fn answer(&self, line: &[u8]) -> Reply {
-        match serde_json::from_slice(line) {
+    /// The answer to a request, and whether the process is to end after it.
+    fn answer(&self, line: &[u8]) -> (Reply, bool) {
+        let reply = match serde_json::from_slice(line) {
             Ok(Request::Get(true)) => Reply::Counters(Box::new(self.counters.report())),
-            Ok(Request::Exit(true)) => {
-                self.exit.notify_one();
-                Reply::Ok(true)
-            }
+            Ok(Request::Exit(true)) => return (Reply::Ok(true), true),
             Ok(Request::Resolvers(list)) => {
                 (self.resolvers)(list);
                 Reply::Ok(true)
@@ -111,6 +114,7 @@ impl Control {
                 Reply::Error("a request is switched on with true".to_owned())
             }
             Err(error) => Reply::Error(error.to_string()),
-        }
+        };
+        (reply, false)
     }
 }

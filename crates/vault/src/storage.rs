@@ -511,7 +511,12 @@ impl ReadBackend for Storage {
             FileType::Snapshot | FileType::Index => names(&self.dir.join(tpe.dirname())),
             _ => self.entries(tpe).map(|all| all.into_iter().map(|(id, _)| id).collect()),
         };
-        listed.map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))
+        let mut listed: Vec<Id> =
+            listed.map_err(|e| self.failure("list", &self.dir.join(tpe.dirname()), e))?;
+        if let Some(doomed) = self.state().doomed.as_mut() {
+            listed.retain(|id| !doomed.holds(tpe, id));
+        }
+        Ok(listed)
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
