@@ -133,22 +133,28 @@ pub enum Work {
 #[must_use]
 pub fn due(health: &Health, facts: Facts<'_>, every: SignedDuration, now: Timestamp) -> Work {
     let past = |at: Timestamp| is_past(at, every, now);
-    if health.structure.as_ref().is_none_or(|s| past(s.at)) {
-        return Work::Structure(health.bad_packs());
-    }
-    if facts.any_snapshot && health.rehearsal.as_ref().is_none_or(|r| past(r.at)) {
-        return Work::Rehearsal;
+    // What seems to have been done in the future is as good as never done.
+    let last = |at: Option<Timestamp>| at.filter(|at| *at <= now);
+    let checked = health.structure.as_ref().map(|s| s.at);
+    let rehearsed = health.rehearsal.as_ref().map(|r| r.at);
+    let mut works = Vec::new();
+    if checked.is_none_or(past) {
+        works.push((last(checked), Work::Structure(health.bad_packs())));
     }
     // While nothing is verified, every check is followed by another attempt.
-    let tried = |r: &Rehearsal| health.structure.as_ref().is_none_or(|s| s.at <= r.at);
-    if facts.any_snapshot
-        && health.verified.is_none()
-        && !health.rehearsal.as_ref().is_some_and(tried)
-    {
-        return Work::Rehearsal;
+    let tried = rehearsed.is_some_and(|at| checked.is_none_or(|checked| checked <= at));
+    let untried = health.verified.is_none() && !tried;
+    if facts.any_snapshot && (untried || rehearsed.is_none_or(past)) {
+        works.push((last(rehearsed), Work::Rehearsal));
     }
     let packs = health.packs_due(facts.packs, every, now);
-    if packs.is_empty() { Work::Nothing } else { Work::Packs(packs) }
+    if !packs.is_empty() {
+        let read = health.packs.values().max().and_then(|at| Timestamp::from_second(*at).ok());
+        works.push((last(read), Work::Packs(packs)));
+    }
+    // What was done longest ago goes first: with an interval shorter than the work takes,
+    // everything would else wait for ever behind the first.
+    works.into_iter().min_by_key(|(last, _)| *last).map_or(Work::Nothing, |(_, work)| work)
 }
 
 fn is_past(at: Timestamp, every: SignedDuration, now: Timestamp) -> bool {

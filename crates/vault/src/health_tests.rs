@@ -76,6 +76,31 @@ fn structure_and_rehearsal_are_due_once_a_day_and_a_small_vault_is_read_whole() 
 }
 
 #[test]
+fn an_interval_shorter_than_the_work_starves_nothing() {
+    let (mut health, packs) = (Health::default(), packs(&[10]));
+    let facts = Facts { packs: &packs, any_snapshot: true };
+    let mut kinds = Vec::new();
+    for now in (0..60).step_by(10) {
+        match due(&health, facts, SignedDuration::from_secs(1), at(now)) {
+            Work::Structure(_) => {
+                kinds.push('s');
+                health.after_check(&report(Vec::new()), at(now));
+            }
+            Work::Rehearsal => {
+                kinds.push('r');
+                health.after_rehearsal(&rehearsed("aa"), at(now));
+            }
+            Work::Packs(names) => {
+                kinds.push('p');
+                health.after_packs(&names, &packs, at(now));
+            }
+            Work::Nothing => panic!("everything is due"),
+        }
+    }
+    assert_eq!(kinds.iter().collect::<String>(), "srpsrp");
+}
+
+#[test]
 fn a_clock_set_back_makes_everything_due_and_one_set_forward_does_no_harm() {
     let (mut health, packs) = (Health::default(), packs(&[10]));
     work(&mut health, &packs, at(0));
@@ -94,6 +119,7 @@ fn a_finding_keeps_its_first_day_and_its_pack_is_read_again_until_it_is_whole() 
     health.after_check(&report(vec![damaged(&file)]), at(10));
     assert_eq!(health.verified, None, "what is touched is not verified any more");
     assert!(!health.is_good());
+    health.after_rehearsal(&rehearsed("aa"), at(20));
     let facts = Facts { packs: &[], any_snapshot: true };
     let Work::Structure(again) = due(&health, facts, DAY, at(100_000)) else { panic!() };
     assert_eq!(again, ["ab".repeat(32)]);

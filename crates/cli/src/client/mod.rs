@@ -189,17 +189,16 @@ impl Client {
 
     /// A connection to a daemon of this version.
     async fn connect(&self) -> Result<Sender> {
-        let stream = match UnixStream::connect(&self.socket).await {
-            Ok(stream) => stream,
-            Err(error) => match &self.starter {
-                Some(starter) if start::nobody_listens(&error) => {
-                    starter.start(&self.socket).await?
-                }
-                _ => return Err(self.no_answer(&error)),
-            },
+        let mut sender = self.reach().await?;
+        let version = match self.ask_version(&mut sender).await {
+            // A daemon that ends just now has taken the connection still. To be asked for its version changes nothing:
+            // the next one is asked again.
+            Err(_) if self.starter.is_some() => {
+                sender = self.reach().await?;
+                self.ask_version(&mut sender).await?
+            }
+            outcome => outcome?,
         };
-        let mut sender = self.speak(stream).await?;
-        let version = self.ask_version(&mut sender).await?;
         if version.api != API_VERSION {
             return Err(ApiError::new(
                 ErrorKind::Daemon,
@@ -213,6 +212,20 @@ impl Client {
             .hint("ringfence daemon restart"));
         }
         Ok(sender)
+    }
+
+    /// A connection to the daemon that runs, else to one that is started.
+    async fn reach(&self) -> Result<Sender> {
+        let stream = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream,
+            Err(error) => match &self.starter {
+                Some(starter) if start::nobody_listens(&error) => {
+                    starter.start(&self.socket).await?
+                }
+                _ => return Err(self.no_answer(&error)),
+            },
+        };
+        self.speak(stream).await
     }
 
     async fn speak(&self, stream: UnixStream) -> Result<Sender> {

@@ -8,8 +8,10 @@ use ringfence_model::api::{Finding, Verdict};
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::health::{CheckRequest, CheckView, RepairRequest, RepairView};
+use ringfence_model::history::SnapshotKind;
 use ringfence_vault::Cancel;
 
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::vaults::Repairing;
@@ -58,6 +60,14 @@ impl Daemon {
         let done = self.vaults.repair(&folder, how, report).await;
         // The vault holds other things now than what changes were counted from.
         self.protect.guard(&folder).distrust();
+        // What was read again lies in a snapshot of its own: from now on that is the newest one.
+        if reread
+            && done.as_ref().is_ok_and(|view| view.applied)
+            && let Err(error) =
+                self.snapshot(&folder, Want::whole(SnapshotKind::Periodic), report).await
+        {
+            tracing::error!(folder = %folder.path.display(), %error, "no snapshot after the repair");
+        }
         done
     }
 

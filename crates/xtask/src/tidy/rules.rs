@@ -2,7 +2,8 @@
 //! how long a file may be. Must hold no logic.
 
 /// Directories that hold nothing of ours.
-pub(super) const SKIPPED_DIRECTORIES: &[&str] = &[".git", "target", "node_modules", "__pycache__"];
+pub(super) const SKIPPED_DIRECTORIES: &[&str] =
+    &[".git", "target", "node_modules", "__pycache__", "vendor"];
 
 /// A crate whose dependencies are a closed list, because it may do no I/O.
 pub(super) struct ClosedCrate {
