@@ -203,8 +203,8 @@ fn colours_on_a_terminal_unless_unwanted() {
     }
 }
 
-#[test]
-fn a_terminal_never_gets_a_files_escapes() {
+/// What a terminal shows of a stored file whose content comes in these chunks.
+fn shown(chunks: Vec<&'static [u8]>) -> String {
     let home = Home::new();
     let root = home.path("work");
     let lookup =
@@ -212,30 +212,22 @@ fn a_terminal_never_gets_a_files_escapes() {
     let _server = home.serve(&[
         ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
         ("GET /v1/entry", Reply::Json(200, crate::tables::entry())),
-        (
-            "GET /v1/show",
-            Reply::Chunks(vec![b"a\x1b]52;c;AAAA\x07b\n\n\xe2\x80", b"\xaec\n"], false),
-        ),
+        ("GET /v1/show", Reply::Chunks(chunks, false)),
     ]);
     let (code, screen) =
         Terminal::start(&home, &["show", "latest", "x"], &[("TERM", "xterm")]).end();
     assert_eq!(code, Some(0));
+    screen
+}
+
+#[test]
+fn a_terminal_never_gets_a_files_escapes() {
+    let screen = shown(vec![b"a\x1b]52;c;AAAA\x07b\n\n\xe2\x80", b"\xaec\n"]);
     assert_eq!(screen, "a\\u{1b}]52;c;AAAA\\u{7}b\r\n\r\n\\u{202e}c\r\n");
 }
 
 #[test]
 fn a_terminal_is_spared_a_binary_file() {
-    let home = Home::new();
-    let root = home.path("work");
-    let lookup =
-        json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
-    let _server = home.serve(&[
-        ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
-        ("GET /v1/entry", Reply::Json(200, crate::tables::entry())),
-        ("GET /v1/show", Reply::Chunks(vec![b"\x7fELF\0", b"\x1b[2Jx\n"], false)),
-    ]);
-    let (code, screen) =
-        Terminal::start(&home, &["show", "latest", "x"], &[("TERM", "xterm")]).end();
-    assert_eq!(code, Some(0));
+    let screen = shown(vec![b"\x7fELF\0", b"\x1b[2Jx\n"]);
     assert!(screen.starts_with("x is binary (11B)") && !screen.contains('\x1b'), "{screen:?}");
 }

@@ -51,7 +51,8 @@ impl Daemon {
         // What the folder still has is read again only if it is the folder, and protected.
         let config = self.config.last_good();
         let rules = folders::rules_of(&folder.path, &config);
-        let reread = self.same_directory(&folder).is_ok() && rules.backup;
+        let protected = self.standing(&folder).around_sessions();
+        let reread = self.same_directory(&folder).is_ok() && protected;
         let places = config.copies_of(&rules).iter().map(|target| target.below(folder.id.as_str()));
         let copies = places.filter_map(|place| self.vaults.target(&place).ok()).collect();
         report.progress("looking for damage", None);
