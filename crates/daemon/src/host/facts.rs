@@ -1,7 +1,6 @@
 //! Facts of the host: who we are, how large it is, which environment was given.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use ringfence_model::layout::Environment;
@@ -71,28 +70,10 @@ pub fn free_space(path: &Path) -> std::io::Result<u64> {
 /// What cannot be found out counts as mounted.
 #[must_use]
 pub fn mounted_beneath(directory: &Path) -> bool {
-    let Ok(directory) = directory.canonicalize() else { return true };
-    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return true };
-    mount_points(&table).any(|point| point != directory && point.starts_with(&directory))
-}
-
-/// The mount points of a mountinfo table (proc(5)): the fifth field, in which space, tab,
-/// newline and backslash stand as three octal digits.
-fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
-    table.split(|byte| *byte == b'\n').filter_map(|line| {
-        let field = line.split(|byte| *byte == b' ').nth(4)?;
-        let mut path = Vec::with_capacity(field.len());
-        let mut rest = field;
-        while let Some((first, more)) = rest.split_first() {
-            let octal = more
-                .get(..3)
-                .filter(|_| *first == b'\\')
-                .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-            path.push(octal.unwrap_or(*first));
-            rest = if octal.is_some() { &more[3..] } else { more };
-        }
-        Some(PathBuf::from(OsString::from_vec(path)))
-    })
+    let below = directory
+        .canonicalize()
+        .and_then(|directory| ringfence_share::confine::mounts_below(&directory));
+    below.map_or(true, |mounts| !mounts.is_empty())
 }
 
 /// Name of the daemon's own program.
@@ -180,11 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn mount_points_are_read_whatever_their_name_is() {
-        let table = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
-            30 22 0:26 / /a/with\\040space/and\\134slash rw shared:9 - tmpfs none rw\n";
-        let points: Vec<PathBuf> = mount_points(table).collect();
-        assert_eq!(points, [PathBuf::from("/"), PathBuf::from("/a/with space/and\\slash")]);
+    fn what_cannot_be_found_out_counts_as_mounted() {
         assert!(mounted_beneath(Path::new("/")), "/proc is");
         assert!(!mounted_beneath(Path::new("/proc/self/fd")));
         assert!(mounted_beneath(Path::new("/no such directory")));

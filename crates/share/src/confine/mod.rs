@@ -9,6 +9,8 @@ mod landlock;
 mod mounts;
 mod seccomp;
 
+pub use mounts::mounts_below;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

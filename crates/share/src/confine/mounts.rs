@@ -89,9 +89,15 @@ pub(super) fn enter(spec: &ShareSpec, facts: Facts) -> Result<Left, ConfineError
 }
 
 fn mounted_below(root: &OwnedFd) -> io::Result<Left> {
-    let folder = fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
-    let table = fs::read("/proc/self/mountinfo")?;
-    Ok(below(&table, &folder))
+    mounts_below(&fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?)
+}
+
+/// What is mounted below a directory in this process's view, relative to it.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(below(&fs::read("/proc/self/mountinfo")?, directory))
 }
 
 /// The mount points of a `mountinfo` table that lie below a folder.
