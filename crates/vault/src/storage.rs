@@ -364,9 +364,14 @@ impl Storage {
         for id in unnamed {
             let path = self.path(FileType::Pack, id);
             match fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
-                _ => self.state().unsynced.insert(self.directory(FileType::Pack, id)),
-            };
+                Ok(()) => {
+                    self.state().unsynced.insert(self.directory(FileType::Pack, id));
+                }
+                // Its writer was stopped before the pack had a place, perhaps before that
+                // place's directory was made.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e).at("remove", &path),
+            }
         }
         let list = self.entering();
         fs::remove_file(&list).at("remove", &list)

@@ -212,7 +212,10 @@ fn packs_that_no_index_came_to_name_are_swept_and_no_others() {
         fs::write(dir.join(orphan), "never named").unwrap();
     }
     let mut list = named.iter().map(name).collect::<Vec<_>>().join("\n");
-    list.push_str(&format!("\n{left}\ncut sho"));
+    // One that was announced and had no place yet, nor a directory for it.
+    let mut unplaced = (0..=255u8).map(|n| format!("{n:02x}").repeat(32));
+    let unplaced = unplaced.find(|name| !data.join(&name[..2]).exists()).unwrap();
+    list.push_str(&format!("\n{left}\n{unplaced}\ncut sho"));
     fs::write(lab.vault.dir().join("tmp/entering"), list).unwrap();
     fill(&lab.folder, 1);
     lab.snapshot(SnapshotKind::Periodic);
