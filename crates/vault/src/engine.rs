@@ -27,13 +27,20 @@ use crate::view::View;
 /// An opened repository with its index in memory.
 pub(crate) type Repo = Repository<IndexedFullStatus>;
 
+/// The repository as loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The index files it was loaded from, sorted.
+    pub(crate) index: Vec<Id>,
+    pub(crate) repo: Arc<Repo>,
+}
+
 /// One vault's engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) storage: Arc<Storage>,
     pub(crate) master: MasterKey,
-    /// The repository as loaded, and the index files it was loaded from.
-    loaded: Mutex<Option<(Vec<Id>, Arc<Repo>)>>,
+    loaded: Mutex<Option<Loaded>>,
     looked: Mutex<Option<LastLook>>,
     /// About a hundred bytes for each snapshot.
     briefs: Mutex<HashMap<Id, Brief>>,
@@ -107,26 +114,49 @@ impl Engine {
 
     /// The repository, its index loaded anew if the vault's index files changed.
     pub(crate) fn repo(&self) -> Result<Arc<Repo>> {
-        let damaged = |e: &RusticError| VaultError::Damaged {
+        let mut now = self.index_files()?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.index == now) {
+            return Ok(Arc::clone(&loaded.repo));
+        }
+        let repo = Arc::new(loop {
+            let error = match self.load() {
+                Ok(repo) => break repo,
+                Err(error) => error,
+            };
+            // Another process may have merged or pruned what was just listed.
+            let again = self.index_files()?;
+            if again == now {
+                break self.without_damaged(&now)?.ok_or(error)?;
+            }
+            now = again;
+        });
+        *loaded = Some(Loaded { index: now, repo: Arc::clone(&repo) });
+        Ok(repo)
+    }
+
+    /// The repository as it was loaded last, though more may have been stored since.
+    pub(crate) fn as_loaded(&self) -> Result<Loaded> {
+        let last = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match last {
+            Some(loaded) => Ok(loaded),
+            None => Ok(Loaded { index: self.index_files()?, repo: self.repo()? }),
+        }
+    }
+
+    fn load(&self) -> Result<Repo> {
+        let opened = Self::enter(&self.storage, &Credentials::Masterkey(self.master.clone()))?;
+        guarded(&self.storage, "loading the index", || opened.to_indexed())
+    }
+
+    /// Names of the index files, sorted.
+    pub(crate) fn index_files(&self) -> Result<Vec<Id>> {
+        let mut found = self.storage.list(FileType::Index).map_err(|e| VaultError::Damaged {
             path: self.storage.dir().into(),
             what: e.display_log(),
-        };
-        let mut now = self.storage.list(FileType::Index).map_err(|e| damaged(&e))?;
-        now.sort_unstable();
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((then, repo)) = &*loaded
-            && *then == now
-        {
-            return Ok(Arc::clone(repo));
-        }
-        let opened = Self::enter(&self.storage, &Credentials::Masterkey(self.master.clone()))?;
-        let repo = match guarded(&self.storage, "loading the index", || opened.to_indexed()) {
-            Ok(repo) => repo,
-            Err(error) => self.without_damaged(&now)?.ok_or(error)?,
-        };
-        let repo = Arc::new(repo);
-        *loaded = Some((now, Arc::clone(&repo)));
-        Ok(repo)
+        })?;
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Removes packs that a writer put in their places and then could not name in an

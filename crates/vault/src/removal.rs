@@ -21,13 +21,16 @@ pub(crate) struct Doomed {
     snapshots: BTreeSet<Id>,
     indexes: BTreeSet<Id>,
     packs: BTreeSet<Id>,
+    /// Nothing but index files may go.
+    only_indexes: bool,
 }
 
 impl Doomed {
     fn of(&mut self, kind: FileType) -> Option<&mut BTreeSet<Id>> {
         match kind {
-            FileType::Snapshot => Some(&mut self.snapshots),
             FileType::Index => Some(&mut self.indexes),
+            FileType::Snapshot | FileType::Pack if self.only_indexes => None,
+            FileType::Snapshot => Some(&mut self.snapshots),
             FileType::Pack => Some(&mut self.packs),
             // No run removes what the vault is opened with.
             FileType::Config | FileType::Key => None,
@@ -53,6 +56,12 @@ impl<'a> Removal<'a> {
     /// Gives it; the caller holds the writer's lock and lets go of this before that.
     pub(crate) fn permit(storage: &'a Storage) -> Self {
         storage.gather_removals(Some(Doomed::default()));
+        Self(storage)
+    }
+
+    /// As [`Self::permit`], for index files whose content stands in others by now.
+    pub(crate) fn permit_indexes(storage: &'a Storage) -> Self {
+        storage.gather_removals(Some(Doomed { only_indexes: true, ..Doomed::default() }));
         Self(storage)
     }
 

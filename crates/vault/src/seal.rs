@@ -1,5 +1,5 @@
 //! The repository format's encryption, compression and hashing, without an index:
-//! what a check needs to judge one file by itself, and a repair to seal a new pack.
+//! what a check needs to judge one file by itself, and what is needed to seal a new one.
 //! Owns nothing but the bytes it is given; reads and writes no file.
 //!
 //! A sealed piece is a nonce of 16 bytes, AES-256-CTR text, and a Poly1305-AES tag
@@ -11,10 +11,11 @@ use aes256ctr_poly1305aes::aead::AeadInPlace;
 use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key, Nonce, Tag};
 use rustic_core::Id;
 use rustic_core::repofile::MasterKey;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Result, VaultError};
+use crate::error::{At, Result, VaultError};
 
 const NONCE: usize = 16;
 const TAG: usize = 16;
@@ -90,6 +91,18 @@ impl Seal {
         }
     }
 
+    /// Seals a file that is one JSON value, compressed.
+    pub(crate) fn seal_file(&self, value: &impl Serialize, nonce: [u8; NONCE]) -> Result<Vec<u8>> {
+        let mut text = vec![COMPRESSED];
+        let written = zstd::stream::write::Encoder::new(&mut text, zstd::DEFAULT_COMPRESSION_LEVEL)
+            .and_then(|mut packer| {
+                serde_json::to_writer(&mut packer, value)?;
+                packer.finish()
+            });
+        written.at("compress", "a file of the vault")?;
+        self.seal(&text, nonce)
+    }
+
     /// Seals a piece under a nonce of 16 random bytes.
     pub(crate) fn seal(&self, text: &[u8], nonce: [u8; NONCE]) -> Result<Vec<u8>> {
         let mut sealed = Vec::with_capacity(text.len() + OVERHEAD);
@@ -98,10 +111,17 @@ impl Seal {
         let tag = self
             .0
             .encrypt_in_place_detached(Nonce::from_slice(&nonce), &[], &mut sealed[NONCE..])
-            .map_err(|_| VaultError::Request("a pack's header is too long to be sealed"))?;
+            .map_err(|_| VaultError::Request("it is too long to be sealed"))?;
         sealed.extend_from_slice(&tag);
         Ok(sealed)
     }
+}
+
+/// 16 random bytes.
+pub(crate) fn nonce() -> std::io::Result<[u8; NONCE]> {
+    let mut nonce = [0; NONCE];
+    getrandom::fill(&mut nonce).map_err(|e| std::io::Error::other(e.to_string()))?;
+    Ok(nonce)
 }
 
 /// The hash that names files and pieces.
@@ -129,6 +149,15 @@ mod tests {
         }
         assert_eq!(self::seal().open(&mut sealed.clone()), None, "another key opened it");
         assert_eq!(seal.open(&mut [0; 31]), None);
+    }
+
+    #[test]
+    fn a_sealed_file_opens_to_what_it_was() {
+        let seal = seal();
+        let value: Vec<String> = (0..1000).map(|n| format!("name {n}")).collect();
+        let sealed = seal.seal_file(&value, [3; 16]).unwrap();
+        assert!(sealed.len() < 5_000, "it is not compressed: {}", sealed.len());
+        assert_eq!(seal.open_file::<Vec<String>>(sealed), Some(value));
     }
 
     #[test]

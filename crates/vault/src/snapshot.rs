@@ -20,6 +20,7 @@ use crate::changes::{ChangeSet, Scope};
 use crate::engine::Engine;
 use crate::error::{At, Result, VaultError};
 use crate::excludes::{Excluded, Excludes};
+use crate::readback;
 use crate::root::Root;
 use crate::scan::{self, Against, Missed, Scan, ancestors, file_clock, young_from};
 use crate::settle::{LastLook, Unsettled};
@@ -425,14 +426,15 @@ impl Making<'_> {
             }
         }
         let engine = self.engine;
-        let repo = engine.repo()?;
+        let loaded = engine.as_loaded()?;
+        let repo = &loaded.repo;
         engine.run("writing the snapshot", || repo.save_snapshots(vec![file]))?;
         let id = engine.storage.last_snapshot().ok_or(VaultError::Engine {
             doing: "writing the snapshot",
             detail: "it wrote none".into(),
         })?;
-        let snapshot = catalog::load(engine, &repo, id)?;
-        engine.tree(&repo, snapshot.tree)?;
+        let snapshot = catalog::load(engine, repo, id)?;
+        readback::directory(engine, &loaded, snapshot.tree)?;
         self.looked(&snapshot, passed.unsettled);
         Ok(SnapshotOutcome {
             snapshot,

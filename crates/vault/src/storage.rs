@@ -22,9 +22,12 @@ use rustic_core::{
     WriteBackend,
 };
 
+use self::listing::{list_into, names, settled};
 use crate::copy::Source;
 use crate::error::{At, Result, VaultError, is_no_space};
 use crate::removal::Doomed;
+
+mod listing;
 
 const CONFIG: &str = "config";
 const TEMPORARY: &str = "tmp";
@@ -436,8 +439,13 @@ impl Storage {
                     list_into(&sub.path(), &mut found)?;
                 }
             }
-        } else {
+        } else if kind != FileType::Index {
             list_into(&top, &mut found)?;
+        } else {
+            found = settled(|| {
+                let mut listed = Vec::new();
+                list_into(&top, &mut listed).map(|()| listed)
+            })?;
         }
         if let Some(doomed) = self.state().doomed.as_mut() {
             found.retain(|(id, _)| !doomed.holds(kind, id));
@@ -470,34 +478,6 @@ pub(crate) fn room(dir: &Path) -> (u64, u64) {
     })
 }
 
-fn list_into(dir: &Path, found: &mut Vec<(Id, u32)>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        // Whatever is not named by a hash is not ours: restic's rule too.
-        let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<Id>().ok()) else {
-            continue;
-        };
-        let meta = entry.metadata()?;
-        if meta.is_file() {
-            found.push((id, u32::try_from(meta.len()).unwrap_or(u32::MAX)));
-        }
-    }
-    Ok(())
-}
-
-/// As [`list_into`], without lengths.
-fn names(dir: &Path) -> io::Result<Vec<Id>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let id = entry.file_name().to_str().and_then(|n| n.parse::<Id>().ok());
-        if entry.file_type()?.is_file() {
-            found.extend(id);
-        }
-    }
-    Ok(found)
-}
-
 fn make_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -513,7 +493,8 @@ impl ReadBackend for Storage {
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
         let listed = match tpe {
             // There are thousands of these after a while, and their lengths cost a call each.
-            FileType::Snapshot | FileType::Index => names(&self.dir.join(tpe.dirname())),
+            FileType::Snapshot => names(&self.dir.join(tpe.dirname())),
+            FileType::Index => settled(|| names(&self.dir.join(tpe.dirname()))),
             _ => self.entries(tpe).map(|all| all.into_iter().map(|(id, _)| id).collect()),
         };
         let mut listed: Vec<Id> =

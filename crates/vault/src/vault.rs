@@ -19,6 +19,7 @@ use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
 use crate::history::{self, History, KeptCounts};
 use crate::key::VaultKey;
+use crate::merge;
 use crate::prune::{self, PruneForecast, PruneReport, PruneRequest};
 use crate::rehearse::{self, RehearsalRequest, Rehearsed};
 use crate::restore::{self, RestorePlan, RestoreReport, RestoreRequest, UndoRequest};
@@ -128,7 +129,12 @@ impl Vault {
     /// Any; earlier snapshots are intact and the next attempt starts afresh.
     pub fn snapshot(&self, request: &SnapshotRequest) -> Result<SnapshotOutcome> {
         let _lock = self.engine.storage.lock()?;
-        snapshot::make(&self.engine, request)
+        let outcome = snapshot::make(&self.engine, request)?;
+        // The snapshot is safe already; what fails here is tried after the next one.
+        if let Err(error) = merge::when_due(&self.engine) {
+            tracing::warn!(%error, "index files were not merged");
+        }
+        Ok(outcome)
     }
 
     /// All snapshots, the newest first. A damaged snapshot file is listed apart.

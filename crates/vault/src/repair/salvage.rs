@@ -9,7 +9,7 @@ use rustic_core::repofile::IndexBlob;
 
 use super::{BadPack, files};
 use crate::error::{At, Result, VaultError};
-use crate::seal::{Seal, hash};
+use crate::seal::{Seal, hash, nonce};
 use crate::storage::Storage;
 use crate::verify::header;
 
@@ -31,11 +31,7 @@ pub(super) fn salvage(storage: &Storage, seal: &Seal, bad: &BadPack) -> Result<(
     }
     let table = header::table(&sound)
         .ok_or(VaultError::Request("a damaged pack's contents cannot be listed"))?;
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce)
-        .map_err(|e| std::io::Error::other(e.to_string()))
-        .at("read randomness for", "a new pack")?;
-    let sealed = seal.seal(&table, nonce)?;
+    let sealed = seal.seal(&table, nonce().at("read randomness for", "a new pack")?)?;
     let length = u32::try_from(sealed.len())
         .map_err(|_| VaultError::Request("a pack's table of contents is too long"))?;
     pack.extend_from_slice(&sealed);

@@ -14,6 +14,7 @@ mod changes;
 mod copies;
 mod damage;
 mod faults;
+mod growth;
 mod history;
 mod hostile;
 mod lab;

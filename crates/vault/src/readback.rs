@@ -1,0 +1,39 @@
+//! Reading back what a snapshot has just stored, from disk, by the index files that came
+//! with it. Loading the whole index anew for that would take most of the time that a small
+//! snapshot takes. Owns nothing; says whether a stored directory is there and whole.
+
+use rustic_core::TreeId;
+use rustic_core::repofile::Tree;
+
+use crate::engine::{Engine, Loaded};
+use crate::error::{Result, VaultError};
+use crate::seal::Seal;
+use crate::stat::is_plain_name;
+use crate::verify::inventory::{Inventory, Kind, Reader};
+
+/// Reads a directory that was stored after `loaded` was, or before.
+///
+/// # Errors
+/// When it is not there or not what was written.
+pub(crate) fn directory(engine: &Engine, loaded: &Loaded, id: TreeId) -> Result<()> {
+    let damaged = |what: String| VaultError::Damaged { path: engine.storage.dir().into(), what };
+    let seal = Seal::new(&engine.master)?;
+    let mut new = engine.index_files()?;
+    new.retain(|file| loaded.index.binary_search(file).is_err());
+    let mut inventory = Inventory::read(&engine.storage, &seal, new);
+    if let Some(bad) = inventory.bad_files.first() {
+        return Err(damaged(format!("a new index file cannot be read back: {}", bad.why)));
+    }
+    inventory.arrange(|_, _| true);
+    let Some((number, blob)) = inventory.find(Kind::Tree, &id) else {
+        // The same directory was stored before.
+        return engine.tree(&loaded.repo, id).map(drop);
+    };
+    let mut reader = Reader::new(&engine.storage, &seal);
+    let text = inventory.packs.get(number).and_then(|pack| reader.blob(&pack.id, blob));
+    let tree = text.and_then(|text| serde_json::from_slice::<Tree>(text).ok());
+    match tree {
+        Some(tree) if tree.nodes.iter().all(is_plain_name) => Ok(()),
+        _ => Err(damaged("a new directory cannot be read back".into())),
+    }
+}
