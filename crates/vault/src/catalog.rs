@@ -378,21 +378,40 @@ pub(crate) fn load(engine: &Engine, repo: &Repo, id: Id) -> Result<Snapshot> {
         .map(|file| Snapshot::from_file(id, file))
 }
 
+/// Reads the one that `choose` picks of what is remembered of the snapshots. One that was
+/// damaged since is passed over.
+pub(crate) fn pick(
+    engine: &Engine,
+    repo: &Repo,
+    choose: impl Fn(&[Brief]) -> Result<Id>,
+) -> Result<Snapshot> {
+    loop {
+        let id = choose(&briefs(engine, repo)?)?;
+        let error = match load(engine, repo, id) {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(error) => error,
+        };
+        if engine.briefs().remove(&id).is_none() {
+            return Err(error);
+        }
+    }
+}
+
 /// Finds one snapshot: `latest`, a time (the newest made at or before it), or the
 /// beginning of an id.
-pub(crate) fn find(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
+pub(crate) fn find(all: &[Brief], selector: &str) -> Result<Id> {
     let none = || VaultError::NoSuchSnapshot { selector: selector.to_owned() };
     if selector == "latest" {
-        return all.first().cloned().ok_or_else(none);
+        return all.first().map(|brief| brief.id).ok_or_else(none);
     }
     if let Ok(time) = selector.parse::<Timestamp>() {
         return at(all, time).ok_or_else(none);
     }
     let wanted = selector.to_ascii_lowercase();
     let mut fitting =
-        all.iter().filter(|s| !wanted.is_empty() && s.id.0.to_hex().starts_with(&wanted));
+        all.iter().filter(|s| !wanted.is_empty() && s.id.to_hex().starts_with(&wanted));
     match (fitting.next(), fitting.count()) {
-        (Some(one), 0) => Ok(one.clone()),
+        (Some(one), 0) => Ok(one.id),
         (Some(_), more) => {
             Err(VaultError::Ambiguous { selector: selector.to_owned(), count: more + 1 })
         }
@@ -401,8 +420,8 @@ pub(crate) fn find(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
 }
 
 /// The newest snapshot made at or before `time`.
-pub(crate) fn at(all: &[Snapshot], time: Timestamp) -> Option<Snapshot> {
-    all.iter().find(|s| s.time <= time).cloned()
+pub(crate) fn at(all: &[Brief], time: Timestamp) -> Option<Id> {
+    all.iter().find(|s| s.time <= time).map(|brief| brief.id)
 }
 
 /// The time in the type that the repository format stores.

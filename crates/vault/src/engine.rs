@@ -119,6 +119,8 @@ impl Engine {
         if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.index == now) {
             return Ok(Arc::clone(&loaded.repo));
         }
+        // Two of them at a time would be twice the memory.
+        *loaded = None;
         let repo = Arc::new(loop {
             let error = match self.load() {
                 Ok(repo) => break repo,

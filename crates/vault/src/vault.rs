@@ -151,7 +151,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoSuchSnapshot`], [`VaultError::Ambiguous`].
     pub fn find(&self, selector: &str) -> Result<Snapshot> {
-        catalog::find(&self.snapshots()?.snapshots, selector)
+        catalog::pick(&self.engine, &*self.engine.repo()?, |all| catalog::find(all, selector))
     }
 
     /// The newest snapshot made at or before a time.
@@ -159,8 +159,10 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoSuchSnapshot`].
     pub fn find_at(&self, time: Timestamp) -> Result<Snapshot> {
-        catalog::at(&self.snapshots()?.snapshots, time)
-            .ok_or_else(|| VaultError::NoSuchSnapshot { selector: time.to_string() })
+        catalog::pick(&self.engine, &*self.engine.repo()?, |all| {
+            catalog::at(all, time)
+                .ok_or_else(|| VaultError::NoSuchSnapshot { selector: time.to_string() })
+        })
     }
 
     /// Reads one snapshot's record.

@@ -3,12 +3,14 @@
 //!
 //! What is listed first may only refer to what is listed later (snapshots, then index
 //! files, then packs), so a snapshot that is being made is never half seen. Only a
-//! prune takes things away; if one ran meanwhile the check begins again.
+//! prune and a merge of index files take things away; if one ran meanwhile the check
+//! begins again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustic_core::repofile::{MasterKey, SnapshotFile};
 use rustic_core::{FileType, Id};
@@ -25,8 +27,12 @@ use crate::seal::Seal;
 use crate::storage::Storage;
 use crate::watch::Watch;
 
-/// So often a check that a prune ran into begins again.
+/// So often what a prune may have caused is looked at again.
 pub(super) const TRIES: usize = 3;
+/// So often a check begins, and so long after each time that files were being removed:
+/// whoever removes some hundreds of them is done then.
+const BEGINNINGS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the vault is opened with.
 pub(crate) enum Opening<'a> {
@@ -59,9 +65,10 @@ pub(crate) fn examine(
             let now = list(storage, FileType::Index).unwrap_or_default();
             examined.inventory.files.iter().any(|file| now.binary_search(file).is_err())
         };
-        if examined.report.is_clean() || tries == TRIES || !pruned() {
+        if examined.report.is_clean() || tries == BEGINNINGS || !pruned() {
             return Ok(examined);
         }
+        std::thread::sleep(PAUSE * tries);
     }
 }
 

@@ -75,13 +75,12 @@ fn by_password(files: &[KeyFile], key: &VaultKey) -> Option<Seal> {
 fn remembered(storage: &Storage, key: &VaultKey) -> Result<Option<Seal>> {
     let Some(master): Option<MasterKey> = key.master() else { return Ok(None) };
     let seal = Seal::new(&master)?;
+    let opens = |bytes| seal.open_file::<serde_json::Value>(bytes).is_some();
     let config = std::fs::read(storage.path(FileType::Config, &Id::default())).ok();
-    let mut files = config.into_iter().collect::<Vec<_>>();
+    let mut fits = config.is_some_and(opens);
     for kind in [FileType::Index, FileType::Snapshot] {
-        files.extend(
-            list(storage, kind)?.iter().filter_map(|id| read_named(storage, kind, id).ok()),
-        );
+        let named = list(storage, kind)?;
+        fits = fits || named.iter().any(|id| read_named(storage, kind, id).is_ok_and(opens));
     }
-    let fits = files.into_iter().any(|bytes| seal.open_file::<serde_json::Value>(bytes).is_some());
     Ok(fits.then_some(seal))
 }
