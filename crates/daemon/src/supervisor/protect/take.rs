@@ -15,7 +15,7 @@ use super::guard::{Guard, makes_way};
 use super::schedule::{Job, Moment, Outcome, Walk};
 use super::shrink::{self, Counted};
 use crate::host::clock;
-use crate::store::ProtectionRecord;
+use crate::store::{Held, ProtectionRecord};
 use crate::supervisor::Daemon;
 use crate::supervisor::report::Report;
 use crate::vaults::{Changes, How};
@@ -315,12 +315,13 @@ fn record_of(
 ) -> Option<ProtectionRecord> {
     let error = match outcome {
         Ok(view) => {
-            let now = Counted { snapshot: &view.id, files: view.files, at: began.wall };
+            let held = Held { files: view.files, bytes: view.bytes };
+            let now = Counted { snapshot: &view.id, held, at: began.wall };
             let known = before.shrunken.is_some();
             let (fullest, shrunken) = shrink::judge(before.fullest, before.shrunken, now);
             if let (Some(shrunken), false) = (&shrunken, known) {
                 let folder = guard.folder.path.display();
-                tracing::error!(%folder, left = shrunken.left, before = shrunken.files, "most files are gone");
+                tracing::error!(%folder, left = shrunken.left, before = shrunken.held.files, "most of it is gone");
             }
             return Some(ProtectionRecord {
                 snapshot: Some(view.id.clone()),
