@@ -14,6 +14,7 @@ use crate::copy::CopyTarget;
 use crate::folder::{Access, FolderRules};
 use crate::health::CheckEvery;
 use crate::name::{ProfileName, RecipeName};
+use crate::pattern::Pattern;
 use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
 use crate::size::Size;
@@ -170,6 +171,8 @@ struct RawBackup {
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
     copy: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    exclude: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -238,6 +241,15 @@ impl Config {
             })
         };
 
+        let patterns = |key: &str, written: Vec<Spanned<String>>| {
+            let pattern = |text: Spanned<String>| {
+                text.get_ref()
+                    .parse::<Pattern>()
+                    .map_err(|error| at(text.span().start, format!("`{key}`: {error}")))
+            };
+            written.into_iter().map(pattern).collect::<Result<Vec<_>, _>>()
+        };
+
         let defaults = Defaults {
             copy: copies(raw.defaults.backup.copy)?,
             copy_rate: raw.defaults.backup.copy_rate,
@@ -284,6 +296,7 @@ impl Config {
                 keep: keep(folder.backup.keep)?,
                 limit: folder.backup.limit,
                 copy: folder.backup.copy.map(copies).transpose()?,
+                exclude: patterns("exclude", folder.backup.exclude)?,
             });
         }
 
@@ -474,6 +487,8 @@ mod tests {
             "[defaults.backup]\ncopy = [\"/mnt/a\", \"rest:https://ann:hunter2@nas/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopy = [\"/mnt/a\", \"/mnt/a/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopies = [\"/mnt/a\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexclude = [\"target/\", \"a/[z-\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexcludes = [\"target/\"]\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults]\nmemory = 4096\n",
             "[defaults]\nmemory = \"lots\"\n",

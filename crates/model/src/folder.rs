@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
 use crate::name::FolderId;
+use crate::pattern::Pattern;
 use crate::profile::Selector;
 use crate::retention::Keep;
 use crate::size::Size;
@@ -56,6 +57,9 @@ pub struct FolderRules {
     /// Where second copies of its vault go; `None`: as the defaults say.
     #[serde(default)]
     pub copy: Option<Vec<CopyTarget>>,
+    /// What of it is not backed up.
+    #[serde(default)]
+    pub exclude: Vec<Pattern>,
 }
 
 impl FolderRules {
@@ -70,6 +74,7 @@ impl FolderRules {
             keep: None,
             limit: None,
             copy: None,
+            exclude: Vec::new(),
         }
     }
 }

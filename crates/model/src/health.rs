@@ -180,6 +180,20 @@ pub struct NotCovered {
     /// The first of them, and why.
     #[serde(default)]
     pub first: Vec<String>,
+    /// What the user's own patterns leave out.
+    #[serde(default)]
+    pub excluded: Vec<LeftOut>,
+}
+
+/// What one pattern leaves out of the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// The pattern.
+    pub pattern: String,
+    /// Entries that it leaves out, with all that lies below them, when all was looked at last.
+    pub entries: u64,
+    /// Bytes in the files among them.
+    pub bytes: u64,
 }
 
 /// How often a vault's structure is checked and a restore is rehearsed; in thirty such

@@ -21,6 +21,7 @@ pub mod kept;
 pub mod layout;
 pub mod machine;
 pub mod name;
+pub mod pattern;
 pub mod profile;
 pub mod protection;
 pub mod prune;
