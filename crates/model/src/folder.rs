@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
+use crate::mass_loss::GuardWords;
 use crate::name::FolderId;
 use crate::profile::Selector;
 use crate::retention::Keep;
@@ -56,6 +57,9 @@ pub struct FolderRules {
     /// Where second copies of its vault go; `None`: as the defaults say.
     #[serde(default)]
     pub copy: Option<Vec<CopyTarget>>,
+    /// What the guard against mass loss does; what is left out, the defaults say.
+    #[serde(default)]
+    pub guard: GuardWords,
 }
 
 impl FolderRules {
@@ -70,6 +74,7 @@ impl FolderRules {
             keep: None,
             limit: None,
             copy: None,
+            guard: GuardWords::default(),
         }
     }
 }
