@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
+use crate::mass_loss::GuardWords;
 use crate::name::FolderId;
 use crate::pattern::Pattern;
 use crate::profile::Selector;
@@ -60,6 +61,9 @@ pub struct FolderRules {
     /// What of it is not backed up.
     #[serde(default)]
     pub exclude: Vec<Pattern>,
+    /// What the guard against mass loss does; what is left out, the defaults say.
+    #[serde(default)]
+    pub guard: GuardWords,
 }
 
 impl FolderRules {
@@ -75,6 +79,7 @@ impl FolderRules {
             limit: None,
             copy: None,
             exclude: Vec::new(),
+            guard: GuardWords::default(),
         }
     }
 }

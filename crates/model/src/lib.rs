@@ -20,6 +20,7 @@ pub mod history;
 pub mod kept;
 pub mod layout;
 pub mod machine;
+pub mod mass_loss;
 pub mod name;
 pub mod pattern;
 pub mod profile;

@@ -4,6 +4,7 @@
 mod copies;
 mod documents;
 mod folders;
+mod frozen;
 mod held;
 mod history;
 mod protect;

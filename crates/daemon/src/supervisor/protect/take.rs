@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
 use ringfence_model::history::{SnapshotKind, SnapshotView};
-use ringfence_model::session::{Session, SessionState};
+use ringfence_model::session::Session;
 use ringfence_model::status::ShareMode;
 use ringfence_vault::Cancel;
 
@@ -128,8 +128,7 @@ impl Daemon {
             return None;
         }
         let mut here = self.store.sessions().ok()?.into_iter().filter(|session| {
-            session.folder.as_ref() == Some(&guard.folder.id)
-                && session.state == SessionState::Running
+            session.folder.as_ref() == Some(&guard.folder.id) && session.state.is_at_work()
         });
         here.next().filter(|_| here.next().is_none())
     }
@@ -278,7 +277,7 @@ impl Daemon {
         let folder = &guard.folder;
         let here = |session: &Session| {
             session.folder.as_ref() == Some(&folder.id)
-                && session.state == SessionState::Running
+                && session.state.is_at_work()
                 && session.opening_snapshot.is_some()
         };
         let sessions = self.store.sessions().unwrap_or_default();
