@@ -1,21 +1,26 @@
 //! Parts of tests that run as processes of their own, so that they can be killed or be
 //! another user.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ringfence_vault::{
-    ChangeSet, Guard, Labels, PruneRequest, RestoreRequest, Selection, SnapshotKind,
-    SnapshotRequest, Vault, VaultKey, resume_restore,
+    ChangeSet, Guard, Labels, Progress, PruneRequest, RestoreRequest, Selection, SnapshotKind,
+    SnapshotRequest, Step, Vault, VaultKey, resume_restore,
 };
 
 /// Set for a child: which part of this file it is to play.
 const PART: &str = "RINGFENCE_VAULT_TEST_PART";
 /// A child says this when all is open and it is about to begin.
 const READY: &str = "the part begins";
+/// And this when it went as far as it was told to.
+const STANDS: &str = "the part stands still";
 
 /// The other half of other tests, run as a process of its own.
 #[test]
@@ -37,8 +42,12 @@ fn child() {
             let request = SnapshotRequest { changes, ..snapshot(SnapshotKind::Periodic) };
             open().snapshot(&request).unwrap();
         }
+        // With a number it stands still when it has put so many entries in place.
         "restore" => {
             let vault = open();
+            let last = words.get(3).map(|number| number.parse().unwrap());
+            let progress =
+                last.map(|last| Arc::new(Placing { last, placed: 0.into() }) as Arc<dyn Progress>);
             let guard = vault.snapshot(&snapshot(SnapshotKind::BeforeRestore)).unwrap();
             let plan = vault
                 .plan_restore(&RestoreRequest {
@@ -50,7 +59,7 @@ fn child() {
                 })
                 .unwrap();
             let report =
-                vault.apply(&plan, &dir.join("staging"), None, Default::default()).unwrap();
+                vault.apply(&plan, &dir.join("staging"), progress, Default::default()).unwrap();
             assert_eq!(report.kept_conflicts, []);
         }
         "resume" => {
@@ -72,6 +81,25 @@ fn child() {
             crate::swap::swap_for_ever(&dir.join("folder"));
         }
         other => panic!("no part {other}"),
+    }
+}
+
+/// Stands still, and says so, after the last step of its part.
+struct Placing {
+    last: u64,
+    placed: AtomicU64,
+}
+
+impl Progress for Placing {
+    fn step(&self, step: Step) {
+        if let Step::Placed(more) = step
+            && self.placed.fetch_add(more, Ordering::Relaxed) + more == self.last
+        {
+            println!("\n{STANDS}");
+            loop {
+                std::thread::park();
+            }
+        }
     }
 }
 
@@ -112,12 +140,23 @@ pub(crate) fn play(part: &[&str]) -> Command {
 
 /// Starts a part and waits until it begins.
 pub(crate) fn begun(part: &[&str]) -> Child {
+    until(part, READY)
+}
+
+/// Runs a part until it stands still, and kills it there.
+pub(crate) fn killed_where_it_stands(part: &[&str]) {
+    let mut child = until(part, STANDS);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn until(part: &[&str], words: &str) -> Child {
     let mut child = play(part).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap());
-    let begins = said.by_ref().lines().map_while(Result::ok).any(|line| line == READY);
+    let heard = said.by_ref().lines().map_while(Result::ok).any(|line| line == words);
     // What it says at its end must still find an ear.
     child.stdout = Some(said.into_inner());
-    assert!(begins, "{part:?} did not begin: {}", complaint(&mut child));
+    assert!(heard, "{part:?} never said {words:?}: {}", complaint(&mut child));
     child
 }
 
@@ -133,42 +172,38 @@ pub(crate) enum End {
     ByItself,
 }
 
-/// How long a part takes when it is let be, as it was last seen: the machine may be busy
-/// at one time and idle at the next.
-pub(crate) struct Pace(Duration);
+/// How long each part takes when it is let be, as it was last seen: the machine may be
+/// busy at one time and idle at the next.
+static PACES: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
 
-impl Pace {
-    pub(crate) fn new() -> Self {
-        Self(Duration::from_millis(200))
-    }
-
-    /// Runs a part and kills it after `thousandth` thousandths of the time it takes. One
-    /// that ends by itself must end well.
-    pub(crate) fn killed(&mut self, part: &[&str], thousandth: u32) -> End {
-        let mut child = begun(part);
-        let start = Instant::now();
-        let after = self.0 * thousandth / 1000;
-        while start.elapsed() < after {
-            if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success(), "{part:?}: {}", complaint(&mut child));
-                self.0 = start.elapsed();
-                return End::ByItself;
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        if status.success() {
-            self.0 = start.elapsed();
+/// Runs a part and kills it after `thousandth` thousandths of the time it takes; the first
+/// of its kind is let be. One that ends by itself must end well.
+pub(crate) fn killed(part: &[&str], thousandth: u32) -> End {
+    let pace = PACES.lock().unwrap().get(part[0]).copied();
+    let now_known = |time| drop(PACES.lock().unwrap().insert(part[0].to_owned(), time));
+    let mut child = begun(part);
+    let start = Instant::now();
+    let after = pace.map(|pace| pace * thousandth / 1000);
+    while after.is_none_or(|after| start.elapsed() < after) {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{part:?}: {}", complaint(&mut child));
+            now_known(start.elapsed());
             return End::ByItself;
         }
-        let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
-        assert!(killed, "{part:?}: {status}: {}", complaint(&mut child));
-        if thousandth >= 1000 {
-            self.0 = self.0 * 5 / 4;
-        }
-        End::Killed
+        std::thread::sleep(Duration::from_micros(200));
     }
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    if status.success() {
+        now_known(start.elapsed());
+        return End::ByItself;
+    }
+    let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
+    assert!(killed, "{part:?}: {status}: {}", complaint(&mut child));
+    if thousandth >= 1000 {
+        now_known(start.elapsed() * 5 / 4);
+    }
+    End::Killed
 }
 
 /// Spreads kills over the time that a part takes, in thousandths of it.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence_vault::{SnapshotId, SnapshotKind, SnapshotOutcome, resume_restore};
 
-use crate::children::{End, Pace, moment, play};
+use crate::children::{End, killed, killed_where_it_stands, moment, play};
 use crate::faults::noise;
 use crate::lab::{Lab, assert_same, differences};
 use crate::stock_restic::restic;
@@ -60,11 +60,10 @@ fn a_snapshot_killed_at_any_moment_harms_nothing() {
     let reference = lab.reference("first");
     let mut newest = (first.snapshot.id, reference.clone());
     let dir = lab.dir.path().to_str().unwrap();
-    let mut pace = Pace::new();
     until_enough(&mut |round| {
         fill(&lab.folder, round + 1);
         let state = lab.reference(&format!("state{round}"));
-        let end = pace.killed(&["snapshot", dir], moment(round));
+        let end = killed(&["snapshot", dir], moment(round));
         let found = lab.vault.find("latest").unwrap().id;
         assert!(end == End::Killed || found != newest.0, "it ended well and stored nothing");
         if found != newest.0 {
@@ -99,11 +98,17 @@ fn a_restore_killed_at_any_moment_is_completed() {
     let references = [&reference_a, &reference_b];
     let mut present = 1;
     let mut newest = (b.snapshot.id, 1);
-    let (mut whole, mut rest) = (Pace::new(), Pace::new());
     let mut resumed = 0;
     until_enough(&mut |round| {
         let to = 1 - present;
-        let end = whole.killed(&["restore", dir, &ids[to]], moment(round));
+        let end = if round % 2 == 0 {
+            killed(&["restore", dir, &ids[to]], moment(round))
+        } else {
+            // Putting in place takes a small part of the time: one step of it.
+            let step = (1 + round * 37 % 100).to_string();
+            killed_where_it_stands(&["restore", dir, &ids[to], &step]);
+            End::Killed
+        };
         // The guard of what was restored, if that came so far.
         let found = lab.vault.find("latest").unwrap().id;
         if found != newest.0 {
@@ -111,8 +116,8 @@ fn a_restore_killed_at_any_moment_is_completed() {
         }
         let log = lab.staging().join("redo.log");
         let waits = log.exists();
-        if round % 3 == 0 && waits {
-            rest.killed(&["resume", dir], moment(round + 50));
+        if round % 3 != 0 && waits {
+            killed(&["resume", dir], moment(round + 50));
         }
         let still = log.exists();
         let report = resume_restore(&lab.staging(), None).unwrap();
@@ -134,6 +139,7 @@ fn a_restore_killed_at_any_moment_is_completed() {
         end
     });
     eprintln!("{resumed} resumed");
+    assert!(resumed > 0, "none was killed while it put entries in place");
     lab.assert_whole();
 }
 
@@ -154,12 +160,11 @@ fn a_prune_killed_at_any_moment_harms_nothing() {
     let dir = lab.dir.path().to_str().unwrap();
     let mut kept: VecDeque<(SnapshotOutcome, PathBuf)> =
         (0..6).map(|seed| take(&lab, seed)).collect();
-    let mut pace = Pace::new();
     until_enough(&mut |round| {
         kept.push_back(take(&lab, 100 + u64::from(round)));
         let (oldest, state) = kept.pop_front().unwrap();
         let id = oldest.snapshot.id.to_string();
-        let end = pace.killed(&["prune", dir, &id], moment(round));
+        let end = killed(&["prune", dir, &id], moment(round));
         let newest = kept.back().unwrap();
         assert_sound(&lab, newest.0.snapshot.id, &newest.1);
         // Forgotten or not, but nothing in between.

@@ -20,7 +20,7 @@ use ringfence_vault::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::children::{End, Pace, encoded};
+use crate::children::{End, encoded, killed};
 use crate::edits::{Edit, carry_out, edit, moves, named};
 use crate::lab::{Lab, assert_same};
 use crate::stock_restic::restic;
@@ -184,14 +184,11 @@ struct World {
     /// What a watcher would have named since the last look that came to an end.
     heard: Vec<(Vec<u8>, bool)>,
     steps: usize,
-    paces: [Pace; 4],
 }
 
 impl World {
     fn new() -> Self {
-        let paces = [Pace::new(), Pace::new(), Pace::new(), Pace::new()];
-        let mut world =
-            Self { lab: Lab::new(), known: Vec::new(), heard: Vec::new(), steps: 0, paces };
+        let mut world = Self { lab: Lab::new(), known: Vec::new(), heard: Vec::new(), steps: 0 };
         world.snapshot(SnapshotKind::Opening, false);
         world
     }
@@ -259,7 +256,7 @@ impl World {
         let list = encoded(&self.newest().id.to_string(), &self.heard);
         let dir = self.lab.dir.path().to_str().unwrap();
         let part: &[&str] = if listed { &["snapshot", dir, &list] } else { &["snapshot", dir] };
-        let end = self.paces[0].killed(part, moment);
+        let end = killed(part, moment);
         let stored = self.child_may_have_stored(state.clone());
         if end == End::ByItself && !stored {
             assert_state(&state, &self.newest().state, "said to be unchanged");
@@ -295,7 +292,7 @@ impl World {
         let forget = self.chosen(mask);
         let ids: Vec<_> = forget.iter().map(SnapshotId::to_string).collect();
         let dir = self.lab.dir.path().to_str().unwrap();
-        let end = self.paces[1].killed(&["prune", dir, &ids.join(",")], moment);
+        let end = killed(&["prune", dir, &ids.join(",")], moment);
         let listed = self.listed();
         let gone: Vec<_> = forget.iter().filter(|id| !listed.contains(id)).copied().collect();
         assert!(end == End::Killed || gone.len() == forget.len(), "it ended well");
@@ -319,11 +316,11 @@ impl World {
         let to = to.get(&self.known);
         let (id, wanted) = (to.id.to_string(), to.state.clone());
         let dir = self.lab.dir.path().to_str().unwrap();
-        let end = self.paces[2].killed(&["restore", dir, &id], moment);
+        let end = killed(&["restore", dir, &id], moment);
         let log = self.lab.staging().join("redo.log");
         let began = log.exists();
         if let Some(moment) = again.filter(|_| began) {
-            self.paces[3].killed(&["resume", dir], moment);
+            killed(&["resume", dir], moment);
         }
         let report = resume_restore(&self.lab.staging(), None).unwrap();
         if let Some(report) = report {
