@@ -86,6 +86,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     tokio::spawn(Arc::clone(&daemon).hear_of_lost_shares());
     tokio::spawn(Arc::clone(&daemon).note_growth());
     tokio::spawn(Arc::clone(&daemon).mind_keepers());
+    tokio::spawn(Arc::clone(&daemon).mind_losses());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);
     let shutdown = async move {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use ringfence_model::folder::{Access, Folder};
 use ringfence_model::status::ShareMode;
-use ringfence_share::{Access as ShareAccess, Command, Mode, ShareSpec, SnapshotStart};
+use ringfence_share::{
+    Access as ShareAccess, Alarm, Command, Mode, ShareSpec, SnapshotStart, Watch,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -59,6 +61,8 @@ pub struct ShareUids {
 pub struct ShareReport {
     /// How it answers.
     pub mode: Mode,
+    /// What its guard against mass loss has found and nobody has decided about.
+    pub alarm: Option<Alarm>,
 }
 
 /// Starts the share of a folder, closed: it answers nothing yet.
@@ -120,14 +124,41 @@ pub async fn stored(control: &Path, snapshot: Option<SnapshotStart>) -> io::Resu
     control::ask::<serde_json::Value>(control, &Command::Stored(snapshot), SWITCH).await.map(drop)
 }
 
+/// Tells a share what counts as mass loss from now on; `None`: nothing does. An alarm that
+/// stands is taken back.
+///
+/// # Errors
+/// When the share does not answer.
+pub async fn guard(control: &Path, watch: Option<Watch>) -> io::Result<()> {
+    control::ask::<serde_json::Value>(control, &Command::Guard(watch), SWITCH).await.map(drop)
+}
+
+/// Lets a share go on that its guard against mass loss stopped.
+///
+/// # Errors
+/// When the share does not answer.
+pub async fn resume(control: &Path) -> io::Result<()> {
+    control::ask::<serde_json::Value>(control, &Command::Resume(true), SWITCH).await.map(drop)
+}
+
+/// What the guard against mass loss of a share has found and nobody has decided about.
+///
+/// # Errors
+/// When the share does not answer.
+pub async fn alarm(control: &Path) -> io::Result<Option<Alarm>> {
+    Ok(report(control).await?.alarm)
+}
+
+async fn report(control: &Path) -> io::Result<ShareReport> {
+    control::ask(control, &json!({ "get": true }), Duration::from_secs(2)).await
+}
+
 /// Asks a share how it answers.
 ///
 /// # Errors
 /// When the share does not answer.
 pub async fn get(control: &Path) -> io::Result<ShareMode> {
-    let report: ShareReport =
-        control::ask(control, &json!({ "get": true }), Duration::from_secs(2)).await?;
-    Ok(match report.mode {
+    Ok(match report(control).await?.mode {
         Mode::Closed => ShareMode::Closed,
         Mode::Ro => ShareMode::ReadOnly,
         Mode::Rw => ShareMode::ReadWrite,

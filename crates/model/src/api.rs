@@ -12,6 +12,7 @@ use crate::bytes::BytePath;
 use crate::error::ApiError;
 use crate::history::PlanView;
 use crate::machine::Limits;
+use crate::mass_loss::GuardAction;
 use crate::name::{MachineName, ProfileName, SessionId};
 use crate::profile::Network;
 use crate::protection::PauseLength;
@@ -98,6 +99,9 @@ pub struct RunRequest {
     pub register: bool,
     /// The folder's name, typed by somebody who accepts that nothing protects it.
     pub unprotected: Option<String>,
+    /// What the guard against mass loss does; `None`: as the configuration says.
+    #[serde(default)]
+    pub guard: Option<GuardAction>,
 }
 
 /// The session's process listens; attach to its socket (see [`crate::attach`]).

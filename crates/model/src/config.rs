@@ -13,7 +13,9 @@ use toml::Spanned;
 use crate::copy::CopyTarget;
 use crate::folder::{Access, FolderRules};
 use crate::health::CheckEvery;
+use crate::mass_loss::{GuardRule, GuardWords};
 use crate::name::{ProfileName, RecipeName};
+use crate::pattern::Pattern;
 use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
 use crate::size::Size;
@@ -108,6 +110,8 @@ pub struct Defaults {
     pub copy: Vec<CopyTarget>,
     /// How much a copy may send in a second; `None`: a moderate amount.
     pub copy_rate: Option<Size>,
+    /// What the guard against mass loss does in folders that do not say.
+    pub guard: GuardRule,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -129,6 +133,7 @@ struct RawDefaults {
     memory: Option<Size>,
     disk: Option<Size>,
     network: Option<Network>,
+    guard: Option<Spanned<GuardWords>>,
     #[serde(default)]
     backup: RawDefaultBackup,
 }
@@ -159,6 +164,7 @@ struct RawFolder {
     profiles: Option<Vec<Selector>>,
     #[serde(default)]
     access: Access,
+    guard: Option<Spanned<GuardWords>>,
     #[serde(default)]
     backup: RawBackup,
 }
@@ -170,6 +176,8 @@ struct RawBackup {
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
     copy: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    exclude: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -206,6 +214,12 @@ impl Config {
         rules.limit.or(self.defaults.limit)
     }
 
+    /// What the guard against mass loss does in a folder.
+    #[must_use]
+    pub fn guard_of(&self, rules: &FolderRules) -> GuardRule {
+        rules.guard.over(self.defaults.guard)
+    }
+
     /// Where second copies of a folder's vault go.
     #[must_use]
     pub fn copies_of<'a>(&'a self, rules: &'a FolderRules) -> &'a [CopyTarget] {
@@ -228,6 +242,14 @@ impl Config {
             words.map(|words| keep_rule(&words, text).map_err(|(o, m)| at(o, m))).transpose()
         };
 
+        let guard = |words: Option<Spanned<GuardWords>>| match words {
+            Some(words) => match words.get_ref().mistake() {
+                Some(mistake) => Err(at(words.span().start, mistake.to_owned())),
+                None => Ok(words.into_inner()),
+            },
+            None => Ok(GuardWords::default()),
+        };
+
         let copies = |targets: Vec<Spanned<String>>| {
             copy_targets(&targets, home).map_err(|(offset, message)| {
                 let mut error = at(offset, message);
@@ -238,7 +260,17 @@ impl Config {
             })
         };
 
+        let patterns = |key: &str, written: Vec<Spanned<String>>| {
+            let pattern = |text: Spanned<String>| {
+                text.get_ref()
+                    .parse::<Pattern>()
+                    .map_err(|error| at(text.span().start, format!("`{key}`: {error}")))
+            };
+            written.into_iter().map(pattern).collect::<Result<Vec<_>, _>>()
+        };
+
         let defaults = Defaults {
+            guard: guard(raw.defaults.guard)?.over(GuardRule::default()),
             copy: copies(raw.defaults.backup.copy)?,
             copy_rate: raw.defaults.backup.copy_rate,
             keep: keep(raw.defaults.backup.keep)?.unwrap_or_default(),
@@ -284,6 +316,8 @@ impl Config {
                 keep: keep(folder.backup.keep)?,
                 limit: folder.backup.limit,
                 copy: folder.backup.copy.map(copies).transpose()?,
+                exclude: patterns("exclude", folder.backup.exclude)?,
+                guard: guard(folder.guard)?,
             });
         }
 
@@ -394,6 +428,7 @@ impl fmt::Display for Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mass_loss::GuardAction;
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -458,6 +493,19 @@ mod tests {
     }
 
     #[test]
+    fn the_guard_of_a_folder_is_that_of_the_defaults_where_it_says_nothing() {
+        let config = parse(
+            "[defaults.guard]\naction = \"warn\"\nfiles = 50\n\
+             [[folder]]\npath = \"/a\"\nguard = { action = \"freeze\" }\n[[folder]]\npath = \"/b\"\n",
+        )
+        .expect("parses");
+        let of = |folder: usize| config.guard_of(&config.folders[folder]);
+        assert_eq!((of(0).action, of(0).files), (GuardAction::Freeze, 50));
+        assert_eq!((of(1).action, of(1).files), (GuardAction::Warn, 50));
+        assert_eq!(Config::empty().defaults.guard, GuardRule::default());
+    }
+
+    #[test]
     fn mistakes_name_their_place_and_the_nearest_key() {
         let cases = [
             "[[folder]]\npath = \"~/a\"\nprofils = [\"claude\"]\n",
@@ -474,7 +522,12 @@ mod tests {
             "[defaults.backup]\ncopy = [\"/mnt/a\", \"rest:https://ann:hunter2@nas/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopy = [\"/mnt/a\", \"/mnt/a/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopies = [\"/mnt/a\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexclude = [\"target/\", \"a/[z-\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexcludes = [\"target/\"]\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
+            "[defaults.guard]\nfile = 10\n",
+            "[defaults]\nguard = { action = \"freeze\", percent = 120 }\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.guard]\naction = \"frezee\"\n",
             "[defaults]\nmemory = 4096\n",
             "[defaults]\nmemory = \"lots\"\n",
             "[defaults]\ncpus = 0\n",

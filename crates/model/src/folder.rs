@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
+use crate::mass_loss::GuardWords;
 use crate::name::FolderId;
+use crate::pattern::Pattern;
 use crate::profile::Selector;
 use crate::retention::Keep;
 use crate::size::Size;
@@ -56,6 +58,12 @@ pub struct FolderRules {
     /// Where second copies of its vault go; `None`: as the defaults say.
     #[serde(default)]
     pub copy: Option<Vec<CopyTarget>>,
+    /// What of it is not backed up.
+    #[serde(default)]
+    pub exclude: Vec<Pattern>,
+    /// What the guard against mass loss does; what is left out, the defaults say.
+    #[serde(default)]
+    pub guard: GuardWords,
 }
 
 impl FolderRules {
@@ -70,6 +78,8 @@ impl FolderRules {
             keep: None,
             limit: None,
             copy: None,
+            exclude: Vec::new(),
+            guard: GuardWords::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mass_loss::{GuardAction, MassLoss};
 use crate::name::{FolderId, MachineName, ProfileName, SessionId};
 
 /// The state of a session. `Ended` and `Failed` are final.
@@ -15,6 +16,8 @@ pub enum SessionState {
     Preparing,
     /// The command runs.
     Running,
+    /// The guard against mass loss stopped it: whatever touches the folder waits.
+    Frozen,
     /// The command ended; the closing snapshot is being taken.
     Closing,
     /// All done; the closing snapshot is on disk.
@@ -33,6 +36,7 @@ impl SessionState {
         match self {
             Self::Preparing => "preparing",
             Self::Running => "running",
+            Self::Frozen => "frozen",
             Self::Closing => "closing",
             Self::Ended => "ended",
             Self::Failed { .. } => "failed",
@@ -43,6 +47,24 @@ impl SessionState {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Ended | Self::Failed { .. })
+    }
+
+    /// Whether its command is under way, also where it stands still.
+    #[must_use]
+    pub const fn is_at_work(&self) -> bool {
+        matches!(self, Self::Running | Self::Frozen)
+    }
+
+    /// Whether a session may go from this state to another in one step.
+    #[must_use]
+    pub const fn may_become(&self, next: &Self) -> bool {
+        match self {
+            Self::Preparing => matches!(next, Self::Running | Self::Failed { .. }),
+            Self::Running => matches!(next, Self::Frozen | Self::Closing | Self::Failed { .. }),
+            Self::Frozen => matches!(next, Self::Running | Self::Closing),
+            Self::Closing => matches!(next, Self::Closing | Self::Ended | Self::Failed { .. }),
+            Self::Ended | Self::Failed { .. } => false,
+        }
     }
 }
 
@@ -94,8 +116,38 @@ pub struct Session {
     pub ended: Option<jiff::Timestamp>,
     /// How the command ended.
     pub exit: Option<Exit>,
+    /// What is done when it removes or rewrites too much at once.
+    #[serde(default)]
+    pub guard: GuardAction,
+    /// That it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mass_loss: Option<MassLoss>,
     /// The folder's state before it.
     pub opening_snapshot: Option<String>,
     /// The folder's state after it.
     pub closing_snapshot: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frozen_session_goes_on_or_is_closed_and_nothing_follows_an_end() {
+        let failed = || SessionState::Failed { reason: "x".into() };
+        assert!(SessionState::Running.may_become(&SessionState::Frozen));
+        assert!(SessionState::Frozen.may_become(&SessionState::Running));
+        assert!(SessionState::Frozen.may_become(&SessionState::Closing));
+        assert!(!SessionState::Closing.may_become(&SessionState::Frozen));
+        assert!(!SessionState::Preparing.may_become(&SessionState::Frozen));
+        for over in [SessionState::Ended, failed()] {
+            assert!(over.is_final() && !over.is_at_work());
+            for next in
+                [SessionState::Running, SessionState::Frozen, SessionState::Closing, failed()]
+            {
+                assert!(!over.may_become(&next));
+            }
+        }
+        assert!(SessionState::Frozen.is_at_work() && !SessionState::Frozen.is_final());
+    }
 }

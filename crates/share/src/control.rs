@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::beneath::Beneath;
-use crate::gate::Gate;
+use crate::gate::{Gate, Status};
 use crate::spec::Command;
 
 /// Longest line that is read, in bytes.
@@ -72,17 +72,32 @@ impl Control {
         }
     }
 
+    fn status(&self) -> serde_json::Value {
+        json!(Status { alarm: self.folder.alarm(), ..self.gate.status() })
+    }
+
     fn answer(&self, line: &[u8]) -> serde_json::Value {
         match serde_json::from_slice(line) {
-            Ok(Command::Get(_)) => json!(self.gate.status()),
+            Ok(Command::Get(_)) => self.status(),
             Ok(Command::Set(mode)) => match self.gate.set(mode, || self.folder.refresh()) {
-                Ok(status) => json!(status),
+                Ok(_) => self.status(),
                 Err(error) => json!({ "error": error.to_string() }),
             },
+            Ok(Command::Guard(watch)) => {
+                self.folder.watch_losses(watch);
+                self.gate.thaw();
+                self.status()
+            }
+            Ok(Command::Resume(_)) => {
+                // First nothing halts any more, then what waits is judged anew.
+                self.folder.agree_to_loss();
+                self.gate.thaw();
+                self.status()
+            }
             Ok(Command::Stored(snapshot)) => {
                 let told = self.folder.keeper().map_or(Ok(()), |keeper| keeper.trust(snapshot));
                 match told {
-                    Ok(()) => json!(self.gate.status()),
+                    Ok(()) => self.status(),
                     Err(error) => json!({ "error": error.to_string() }),
                 }
             }

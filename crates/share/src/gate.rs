@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mass_loss::Alarm;
 use crate::ops::{self, Access, Mode, Need, Verdict};
 
 /// Counters of a share since it started, as the control socket shows them.
@@ -26,6 +27,8 @@ pub struct Status {
     pub denied: u64,
     /// Changes of owner that were answered with success and not made.
     pub chown_ignored: u64,
+    /// What the guard against mass loss has found and nobody has decided about yet.
+    pub alarm: Option<Alarm>,
 }
 
 /// Why a mode could not be set.
@@ -45,6 +48,15 @@ struct State {
     /// Which mode change an operation began after.
     generation: u64,
     waiting: u64,
+    /// Stopped by the guard against mass loss until somebody has decided: no mode that the
+    /// daemon sets lets anything go on, but one that takes no changes ends the waiting.
+    frozen: bool,
+}
+
+impl State {
+    fn verdict(&self, need: Need) -> Verdict {
+        ops::verdict(ops::effective(self.mode, self.frozen), need)
+    }
 }
 
 /// See the module's description.
@@ -85,7 +97,14 @@ impl Gate {
         }
         Ok(Self {
             access,
-            state: Mutex::new(State { mode, current: 0, previous: 0, generation: 0, waiting: 0 }),
+            state: Mutex::new(State {
+                mode,
+                current: 0,
+                previous: 0,
+                generation: 0,
+                waiting: 0,
+                frozen: false,
+            }),
             changed: Condvar::new(),
             setting: Mutex::new(()),
             operations: AtomicU64::new(0),
@@ -102,7 +121,7 @@ impl Gate {
     pub(crate) fn enter(&self, need: Need) -> std::io::Result<Admitted<'_>> {
         let mut state = lock(&self.state);
         loop {
-            match ops::verdict(state.mode, need) {
+            match state.verdict(need) {
                 Verdict::Proceed => break,
                 Verdict::Refuse(errno) => {
                     drop(state);
@@ -158,6 +177,19 @@ impl Gate {
         Ok(self.status())
     }
 
+    /// Has everything wait that would go on, if that is still so when nobody else can
+    /// enter. Returns at once: what is in flight is finished meanwhile.
+    pub(crate) fn freeze_if(&self, still: impl FnOnce() -> bool) {
+        let mut state = lock(&self.state);
+        state.frozen |= still();
+    }
+
+    /// Lets what waits go on, as the mode says.
+    pub(crate) fn thaw(&self) {
+        lock(&self.state).frozen = false;
+        self.changed.notify_all();
+    }
+
     /// Mode and counters at this moment.
     #[must_use]
     pub(crate) fn status(&self) -> Status {
@@ -170,6 +202,8 @@ impl Gate {
             writes: self.writes.load(Ordering::Relaxed),
             denied: self.denied.load(Ordering::Relaxed),
             chown_ignored: self.chown_ignored.load(Ordering::Relaxed),
+            // Counted elsewhere; whoever answers the daemon adds it.
+            alarm: None,
         }
     }
 
@@ -247,6 +281,43 @@ mod tests {
             assert!(gate.enter(Need::Bookkeeping).is_ok());
             gate.set(Mode::Rw, || refreshed.store(7, Ordering::SeqCst)).unwrap();
             assert_eq!(waiter.join().unwrap(), 7);
+        });
+    }
+
+    #[test]
+    fn what_is_frozen_goes_on_by_a_thaw_and_by_no_mode() {
+        let gate = Gate::new(Access::Rw, Mode::Rw).unwrap();
+        gate.freeze_if(|| false);
+        drop(gate.enter(Need::Change).unwrap());
+        gate.freeze_if(|| true);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| gate.enter(Need::Change).map(drop));
+            while gate.status().waiting == 0 {
+                thread::yield_now();
+            }
+            for mode in [Mode::Rw, Mode::Held, Mode::Rw] {
+                gate.set(mode, || {}).unwrap();
+                assert_eq!(gate.status().operations, 1, "{mode:?}");
+            }
+            assert!(!waiter.is_finished());
+            gate.thaw();
+            waiter.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_frozen_share_that_takes_no_changes_refuses_what_waited() {
+        let gate = Gate::new(Access::Rw, Mode::Rw).unwrap();
+        gate.freeze_if(|| true);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| gate.enter(Need::Change).map(drop));
+            while gate.status().waiting == 0 {
+                thread::yield_now();
+            }
+            gate.set(Mode::Ro, || {}).unwrap();
+            let error = waiter.join().unwrap().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(30)); // EROFS
+            drop(gate.enter(Need::Look).unwrap());
         });
     }
 

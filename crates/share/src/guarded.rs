@@ -18,7 +18,8 @@ use virtiofsd::soft_idmap::Id;
 
 use crate::beneath::{Beneath, Caller, Listing};
 use crate::gate::{Admitted, Gate};
-use crate::ops::{self, Op};
+use crate::mass_loss::Halted;
+use crate::ops::{self, Need, Op};
 use crate::rules;
 use crate::spec::Chown;
 
@@ -68,6 +69,21 @@ impl Guarded {
         let admitted = self.enter(op)?;
         self.rule(rules::name(name))?;
         Ok(admitted)
+    }
+
+    /// Carries out what may destroy something. Where the guard against mass loss halts it,
+    /// nothing was done: it is no longer in flight, and comes again when somebody decided.
+    fn destroying<T>(&self, need: Need, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            let op = self.gate.enter(need)?;
+            match act() {
+                Err(error) if Halted::is(&error) => {
+                    self.gate.freeze_if(|| self.folder.is_halted());
+                    drop(op);
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// A security label would be a `security.*` attribute.
@@ -142,14 +158,17 @@ impl FileSystem for Guarded {
         handle: Option<u64>,
         valid: SetattrValid,
     ) -> io::Result<(Attr, Duration)> {
-        let _op = self.enter(Op::Setattr)?;
-        if valid.intersects(SetattrValid::UID | SetattrValid::GID) {
-            if self.chown == Chown::Strict {
-                return self.rule(Err(Errno::PERM));
+        let who = caller(&ctx);
+        let owns = valid.intersects(SetattrValid::UID | SetattrValid::GID);
+        let answer = self.destroying(ops::need(Op::Setattr), || {
+            if owns && self.chown == Chown::Strict {
+                return Err(Errno::PERM.into());
             }
+            self.folder.setattr(inode, &attr, handle, valid, who)
+        });
+        if owns && self.chown == Chown::Pretend && answer.is_ok() {
             self.gate.count_chown_ignored();
         }
-        let answer = self.folder.setattr(inode, &attr, handle, valid, caller(&ctx));
         if let Err(error) = &answer
             && Errno::from_io_error(error) == Some(Errno::PERM)
         {
@@ -208,8 +227,11 @@ impl FileSystem for Guarded {
     }
 
     fn unlink(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
-        let _op = self.named(Op::Unlink, name)?;
-        self.folder.unlink(parent, name, caller(&ctx))
+        let who = caller(&ctx);
+        self.destroying(ops::need(Op::Unlink), || {
+            self.rule(rules::name(name))?;
+            self.folder.unlink(parent, name, who)
+        })
     }
 
     fn rmdir(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
@@ -226,9 +248,12 @@ impl FileSystem for Guarded {
         newname: &CStr,
         flags: u32,
     ) -> io::Result<()> {
-        let _op = self.named(Op::Rename, oldname)?;
-        self.rule(rules::name(newname))?;
-        self.folder.rename((olddir, oldname), (newdir, newname), flags, caller(&ctx))
+        let who = caller(&ctx);
+        self.destroying(ops::need(Op::Rename), || {
+            self.rule(rules::name(oldname))?;
+            self.rule(rules::name(newname))?;
+            self.folder.rename((olddir, oldname), (newdir, newname), flags, who)
+        })
     }
 
     fn link(&self, ctx: Context, inode: u64, newparent: u64, newname: &CStr) -> io::Result<Entry> {
@@ -243,8 +268,9 @@ impl FileSystem for Guarded {
         _kill_priv: bool,
         flags: u32,
     ) -> io::Result<(Option<u64>, OpenOptions)> {
-        let _op = self.gate.enter(ops::open_need(flags))?;
-        let handle = self.folder.open(inode, flags, caller(&ctx))?;
+        let who = caller(&ctx);
+        let open = || self.folder.open(inode, flags, who);
+        let handle = self.destroying(ops::open_need(flags), open)?;
         Ok((Some(handle), OpenOptions::empty()))
     }
 
@@ -259,10 +285,13 @@ impl FileSystem for Guarded {
         _umask: u32,
         extensions: Extensions,
     ) -> io::Result<(Entry, Option<u64>, OpenOptions)> {
-        let _op = self.named(Op::Create, name)?;
-        self.unlabelled(&extensions)?;
-        self.rule(rules::file_mode(mode))?;
-        let (entry, handle) = self.folder.create(parent, name, (mode, flags), caller(&ctx))?;
+        let who = caller(&ctx);
+        let (entry, handle) = self.destroying(ops::need(Op::Create), || {
+            self.rule(rules::name(name))?;
+            self.unlabelled(&extensions)?;
+            self.rule(rules::file_mode(mode))?;
+            self.folder.create(parent, name, (mode, flags), who)
+        })?;
         Ok((entry, Some(handle), OpenOptions::empty()))
     }
 
@@ -286,7 +315,7 @@ impl FileSystem for Guarded {
         ctx: Context,
         inode: u64,
         handle: u64,
-        r: R,
+        mut r: R,
         size: u32,
         offset: u64,
         _lock_owner: Option<u64>,
@@ -294,9 +323,11 @@ impl FileSystem for Guarded {
         _kill_priv: bool,
         flags: u32,
     ) -> io::Result<usize> {
-        let _op = self.enter(Op::Write)?;
-        let call = caller(&ctx);
-        self.folder.write((inode, handle), r, (size, offset), (flags, delayed_write), call)
+        let who = caller(&ctx);
+        self.destroying(ops::need(Op::Write), || {
+            let how = (flags, delayed_write);
+            self.folder.write((inode, handle), &mut r, (size, offset), how, who)
+        })
     }
 
     /// Nothing is kept back that a close could flush: the guest is told once
@@ -320,8 +351,10 @@ impl FileSystem for Guarded {
         offset: u64,
         length: u64,
     ) -> io::Result<()> {
-        let _op = self.enter(Op::Fallocate)?;
-        self.folder.fallocate((inode, handle), mode, (offset, length), caller(&ctx))
+        let who = caller(&ctx);
+        self.destroying(ops::need(Op::Fallocate), || {
+            self.folder.fallocate((inode, handle), mode, (offset, length), who)
+        })
     }
 
     fn release(
@@ -443,16 +476,18 @@ impl FileSystem for Guarded {
         len: u64,
         flags: u64,
     ) -> io::Result<usize> {
-        let _op = self.enter(Op::CopyFileRange)?;
-        if flags != 0 {
-            return Err(Errno::INVAL.into());
-        }
-        self.folder.copy_file_range(
-            ((inode_in, handle_in), offset_in),
-            ((inode_out, handle_out), offset_out),
-            len,
-            caller(&ctx),
-        )
+        let who = caller(&ctx);
+        self.destroying(ops::need(Op::CopyFileRange), || {
+            if flags != 0 {
+                return Err(Errno::INVAL.into());
+            }
+            self.folder.copy_file_range(
+                ((inode_in, handle_in), offset_in),
+                ((inode_out, handle_out), offset_out),
+                len,
+                who,
+            )
+        })
     }
 
     fn syncfs(&self, _ctx: Context, _inode: u64) -> io::Result<()> {
@@ -515,5 +550,7 @@ mod bench_tests;
 mod kept_tests;
 #[cfg(test)]
 mod kill_tests;
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod tests;

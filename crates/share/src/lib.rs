@@ -14,6 +14,7 @@ mod guarded;
 pub mod journal;
 mod keep;
 pub mod keeper;
+mod mass_loss;
 pub mod ops;
 pub mod rules;
 mod run;
@@ -23,6 +24,7 @@ mod wire;
 pub use confine::ConfineError;
 pub use gate::{SetError, Status};
 pub use keep::SnapshotStart;
+pub use mass_loss::{Alarm, Reaction, Watch};
 pub use ops::{Access, Mode};
 pub use run::{RunError, run};
 pub use spec::{

@@ -249,6 +249,16 @@ pub const fn verdict(mode: Mode, need: Need) -> Verdict {
     }
 }
 
+/// The mode that operations meet. The guard against mass loss stops a share that could
+/// write; one that is read-only or closed already destroys nothing.
+#[must_use]
+pub const fn effective(mode: Mode, frozen: bool) -> Mode {
+    match (mode, frozen) {
+        (Mode::Rw, true) => Mode::Held,
+        (mode, _) => mode,
+    }
+}
+
 /// Whether a folder with this access may be set to this mode.
 #[must_use]
 pub const fn may_set(access: Access, mode: Mode) -> bool {

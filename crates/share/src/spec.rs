@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::keep::SnapshotStart;
+use crate::mass_loss::Watch;
 use crate::ops::{Access, Mode};
 
 /// Everything a share process must know, as one JSON document on its stdin.
@@ -156,6 +157,11 @@ pub enum Command {
     /// What a snapshot that is on disk has need not be kept: its start, or that
     /// there is none. Without a keeper it changes nothing.
     Stored(Option<SnapshotStart>),
+    /// A session begins: what counts as mass loss from now on, or that nothing does. Takes
+    /// an alarm back that stands.
+    Guard(Option<Watch>),
+    /// Somebody agreed to the loss that the guard halted: it goes on.
+    Resume(bool),
     /// Asks for mode and counters.
     Get(bool),
     /// Ends the process.

@@ -34,7 +34,6 @@ mod scan;
 mod seal;
 mod settle;
 mod sheet;
-mod shrink;
 mod snapshot;
 mod source;
 mod stat;
@@ -72,7 +71,6 @@ pub use restore::{
     UndoRequest,
 };
 pub use scan::Missed;
-pub use shrink::{Shrink, Shrunk, shrunk};
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
 pub use vault::{Vault, check_staging, opens_without_password, resume_restore};
 pub use verify::packs::PacksRead;

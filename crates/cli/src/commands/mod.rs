@@ -10,6 +10,7 @@ pub mod exec;
 pub mod exit_file;
 pub mod first_contact;
 pub mod folder;
+pub mod frozen;
 pub mod history;
 pub mod image;
 pub mod machine;

@@ -11,12 +11,13 @@ use ringfence_model::api::{RunReady, RunRequest, RunSummary};
 use ringfence_model::attach::{Ended, Hello};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::mass_loss::GuardAction;
 use ringfence_model::name::{MachineName, ProfileName, SessionId};
 use ringfence_model::profile::Network;
 use ringfence_model::session::{Exit, SessionState};
 
 use super::exit_file::{ExitFile, Outcome};
-use super::{first_contact, machine};
+use super::{first_contact, frozen, machine};
 use crate::app::App;
 use crate::attach::AttachError;
 use crate::client::Route;
@@ -55,6 +56,10 @@ pub struct RunArgs {
     /// Run although nothing protects the folder, whose last path component is NAME
     #[arg(long, value_name = "NAME")]
     pub unprotected: Option<String>,
+    /// When it removes or rewrites too many files at once: freeze it, only warn, or off
+    /// [default: as the configuration says, else freeze]
+    #[arg(long, value_name = "off|warn|freeze")]
+    pub guard: Option<GuardAction>,
     /// Write to FILE how it ended: {"kind": "inner"|"ringfence", "code": …, "exit": …}
     #[arg(long, value_name = "FILE")]
     pub exit_file: Option<PathBuf>,
@@ -84,6 +89,8 @@ pub struct Plan {
     pub yes: bool,
     /// The name that was typed to go without protection.
     pub unprotected: Option<String>,
+    /// What the guard against mass loss does; `None`: as the configuration says.
+    pub guard: Option<GuardAction>,
     /// Where to write how it ended.
     pub exit_file: Option<PathBuf>,
 }
@@ -102,6 +109,7 @@ impl Plan {
             network: None,
             yes: false,
             unprotected: None,
+            guard: None,
             exit_file: None,
         }
     }
@@ -138,6 +146,7 @@ impl Plan {
             network: args.network,
             yes: args.yes,
             unprotected: args.unprotected,
+            guard: args.guard,
             exit_file: args.exit_file,
         })
     }
@@ -187,13 +196,23 @@ async fn steps(app: &App, plan: &Plan, exit: &mut Option<Exit>) -> Result<u8> {
             .hint("ringfence run --yes …, to go on without being asked"));
     };
     let ready: RunReady = app.stream(Route::new("/v1/run"), &request).await?;
-    let ended = match attach(app, &ready.socket, &ready.session, false).await {
-        Ok(ended) => {
-            *exit = Some(ended.exit);
-            Ok(ended)
-        }
-        Err(error) if left_running(&error) => return Err(explain(&error, &ready.session)),
-        Err(error) => Err(explain(&error, &ready.session)),
+    let ended = loop {
+        // Once it stands still the terminal is the person's again.
+        let attached = tokio::select! {
+            attached = attach(app, &ready.socket, &ready.session, false) => attached,
+            session = frozen::until_frozen(app, &ready.session), if !plan.only_machine => {
+                frozen::decide(app, &session).await?;
+                continue;
+            }
+        };
+        break match attached {
+            Ok(ended) => {
+                *exit = Some(ended.exit);
+                Ok(ended)
+            }
+            Err(error) if left_running(&error) => return Err(explain(&error, &ready.session)),
+            Err(error) => Err(explain(&error, &ready.session)),
+        };
     };
     let closed = close(app, &ready.session).await;
     finish(app, plan, &ready.session, ended, closed)
@@ -291,6 +310,7 @@ async fn request(app: &App, plan: &Plan) -> Result<Option<RunRequest>> {
         environment: app.surroundings.forwarded.clone(),
         register,
         unprotected: plan.unprotected.clone(),
+        guard: plan.guard,
     }))
 }
 

@@ -10,8 +10,9 @@ use ringfence_model::session::Session;
 
 use super::DONE;
 use super::run::{attach, explain};
+use super::undo::{self, UndoArgs};
 use crate::app::App;
-use crate::args::JsonArgs;
+use crate::args::{FolderArgs, JsonArgs, PlanArgs};
 use crate::client::Route;
 use crate::client::lines::Lines;
 use crate::error::Result;
@@ -52,6 +53,19 @@ pub enum SessionCommand {
     Logs(IdArgs),
     /// End a session; its closing snapshot is taken
     Stop(IdArgs),
+    /// Let a session go on that was frozen because it removed or rewrote too much at once
+    Resume(IdArgs),
+    /// Put back what a session changed; one that is frozen is ended first
+    Undo {
+        /// The session, or the beginning or end of its id
+        session: SessionId,
+        /// Take the whole opening snapshot, also where the host changed paths meanwhile
+        #[arg(long)]
+        all: bool,
+        /// Plan.
+        #[command(flatten)]
+        plan: PlanArgs,
+    },
 }
 
 /// One session.
@@ -132,11 +146,34 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
             let who = summary.session.profile.to_string();
             out.note(&summary::render(&summary, &who, &out.error_style));
         }
+        SessionCommand::Resume(args) => {
+            let session = resume(app, &app.session(&args.session).await?.id).await?.id;
+            out.note(&format!(
+                "Session {session} goes on. Its end: ringfence session show {session} · put back what it does: \
+                 ringfence session undo {session}"
+            ));
+        }
+        SessionCommand::Undo { session, all, plan } => {
+            let session = app.session(&session).await?;
+            let folder = FolderArgs { folder: session.folder_path };
+            let args = UndoArgs { session: Some(session.id), all, plan, folder };
+            return undo::run(app, &args).await;
+        }
     }
     Ok(DONE)
 }
 
-fn route(session: &SessionId) -> Route {
+/// Lets a frozen session go on.
+///
+/// # Errors
+/// The daemon's.
+pub async fn resume(app: &App, session: &SessionId) -> Result<Session> {
+    app.post(route(session).segment("resume"), &()).await
+}
+
+/// Where the daemon answers about a session.
+#[must_use]
+pub fn route(session: &SessionId) -> Route {
     Route::new("/v1/sessions").segment(session.as_str())
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ringfence_model::api::{Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
-use ringfence_model::health::FolderHealth;
+use ringfence_model::health::{FolderHealth, LeftOut};
 use ringfence_model::kept::KeptView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
@@ -145,6 +145,10 @@ fn health_lines(health: &FolderHealth, now: Timestamp) -> String {
     }
     for entry in &health.not_covered.first {
         out.push_str(&format!("not covered: {}\n", visible(entry)));
+    }
+    for LeftOut { pattern, entries, bytes } in &health.not_covered.excluded {
+        let (entries, bytes) = (words::count(*entries, "path"), words::size(*bytes));
+        out.push_str(&format!("left out by rule: {}  {entries}, {bytes}\n", visible(pattern)));
     }
     out
 }

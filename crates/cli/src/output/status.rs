@@ -277,6 +277,7 @@ fn session_state(session: &Session) -> Entry {
     let word = session.state.word();
     match &session.state {
         SessionState::Running => painted(Paint::Good, word),
+        SessionState::Frozen => painted(Paint::Bad, "FROZEN"),
         SessionState::Preparing | SessionState::Closing => painted(Paint::Weak, word),
         SessionState::Failed { reason } => painted(Paint::Bad, format!("{word}: {reason}")),
         SessionState::Ended => match session.exit {

@@ -3,6 +3,7 @@ use ringfence_model::folder::Access;
 use ringfence_model::growth::VaultSize;
 use ringfence_model::health::{Finding, FolderHealth, NotCovered, VerifiedSnapshot};
 use ringfence_model::machine::Limits;
+use ringfence_model::mass_loss::GuardAction;
 use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
 use ringfence_model::protection::{Actor, OptOut};
 use ringfence_model::size::Size;
@@ -120,6 +121,8 @@ fn sample() -> Status {
             started: "2026-11-23T13:50:00Z".parse().expect("time"),
             ended: None,
             exit: None,
+            guard: GuardAction::Freeze,
+            mass_loss: None,
             opening_snapshot: None,
             closing_snapshot: None,
         }],

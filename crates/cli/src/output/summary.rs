@@ -61,6 +61,7 @@ mod tests {
     use super::*;
     use ringfence_model::api::HostRuns;
     use ringfence_model::bytes::BytePath;
+    use ringfence_model::mass_loss::GuardAction;
     use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
     use ringfence_model::session::{Session, SessionState};
 
@@ -77,6 +78,8 @@ mod tests {
                 started: "2026-11-23T13:00:00Z".parse().expect("time"),
                 ended: Some("2026-11-23T13:12:30Z".parse().expect("time")),
                 exit: Some(Exit::Code(0)),
+                guard: GuardAction::Freeze,
+                mass_loss: None,
                 opening_snapshot: None,
                 closing_snapshot: None,
             },

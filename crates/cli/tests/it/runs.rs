@@ -21,6 +21,15 @@ struct Session {
 impl Session {
     /// `last`: the JSON of the frame `Ended`; `None`: the process dies.
     fn start(home: &Home, last: Option<Value>) -> Self {
+        Self::ending(home, last, false)
+    }
+
+    /// One that says nothing more until its client leaves.
+    fn standing(home: &Home) -> Self {
+        Self::ending(home, None, true)
+    }
+
+    fn ending(home: &Home, last: Option<Value>, stands: bool) -> Self {
         let socket = home.path("home/run/s.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let thread = std::thread::spawn(move || {
@@ -40,6 +49,9 @@ impl Session {
             send(FromSession::Stderr, b"warning\n");
             if let Some(last) = last {
                 send(FromSession::Ended, last.to_string().as_bytes());
+            }
+            if stands {
+                stream.read_to_end(&mut Vec::new()).expect("it leaves");
             }
             serde_json::from_slice(&hello).expect("JSON")
         });
@@ -140,8 +152,19 @@ fn the_inner_exit_code_and_the_output_come_through() {
     let home = Home::new();
     let session = Session::start(&home, Some(json!({ "exit": { "code": 7 }, "reason": null })));
     let server = daemon(&home, &session, json!({ "state": "ended" }));
-    let arguments =
-        ["run", "--network", "offline", "--exit-file", "exit", "--", "/bin/sh", "-c", "x"];
+    let arguments = [
+        "run",
+        "--network",
+        "offline",
+        "--guard",
+        "warn",
+        "--exit-file",
+        "exit",
+        "--",
+        "/bin/sh",
+        "-c",
+        "x",
+    ];
     let output = home.command(&arguments).env("TERM", "xterm").env("SECRET", "x").output();
     let output = output.expect("it starts");
     assert_eq!(output.stdout, b"out\x00put\n");
@@ -154,7 +177,7 @@ fn the_inner_exit_code_and_the_output_come_through() {
         request,
         json!({
             "directory": home.path("work"), "working": null, "profile": null, "machine": null,
-            "network": "offline",
+            "network": "offline", "guard": "warn",
             "arguments": [{ "path": "/bin/sh" }, { "path": "-c" }, { "path": "x" }], "command": true,
             "terminal": null, "environment": [["TERM", "xterm"]], "register": false, "unprotected": null,
         })
@@ -163,6 +186,32 @@ fn the_inner_exit_code_and_the_output_come_through() {
     assert_eq!(written, "{\"kind\":\"inner\",\"code\":7,\"exit\":{\"code\":7}}\n");
     let hello = session.thread.join().expect("a session");
     assert_eq!(hello, json!({ "watch_only": false, "terminal": null }));
+}
+
+#[test]
+fn a_frozen_session_is_left_as_it_is_where_nobody_can_be_asked() {
+    let home = Home::new();
+    let session = Session::standing(&home);
+    let frozen = json!({
+        "id": "s-1", "profile": "shell", "machine": "m", "folder": "f1", "folder_path": home.path("work"),
+        "command": ["sh"], "started": "2026-11-23T13:00:00Z", "ended": null, "exit": null, "state": "frozen",
+        "guard": "freeze", "mass_loss": { "files": 500, "at": "2026-11-23T13:00:40Z" },
+        "opening_snapshot": null, "closing_snapshot": null,
+    });
+    let ready = json!({ "done": { "session": "s-1", "socket": session.socket, "machine": "m" } });
+    let server = home.serve(&[
+        ("GET /v1/folders/lookup", lookup(&home, true)),
+        ("POST /v1/run", Reply::Stream(vec![ready])),
+        ("GET /v1/sessions/s-1", Reply::Json(200, frozen)),
+    ]);
+    let ran = home.run(&["run", "--exit-file", "exit", "--", "sh"]).expect(250);
+    for said in ["500 files", "ringfence session undo s-1", "ringfence session resume s-1"] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    let written = std::fs::read_to_string(home.path("work/exit")).expect("written");
+    assert_eq!(written, "{\"kind\":\"ringfence\",\"code\":250,\"exit\":null}\n");
+    assert_eq!(server.bodies("POST /v1/sessions/s-1/close"), [] as [Value; 0]);
+    session.thread.join().expect("its client left");
 }
 
 #[test]

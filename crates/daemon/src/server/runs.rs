@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/sessions/{id}", get(show))
         .route("/v1/sessions/{id}/close", post(close))
         .route("/v1/sessions/{id}/stop", post(stop))
+        .route("/v1/sessions/{id}/resume", post(resume))
         .route("/v1/sessions/{id}/logs", get(logs))
         .route("/v1/sessions/{id}/kept", get(kept))
         .route("/v1/sessions/{id}/kept/{number}", get(kept_content))
@@ -47,6 +48,10 @@ async fn stop(State(daemon): App, Path(id): Path<SessionId>) -> Response {
         daemon.stop_session(&id).await?;
         daemon.close(&id, &report).await
     })
+}
+
+async fn resume(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Session> {
+    Ok(Json(daemon.resume_session(&id).await?))
 }
 
 async fn logs(State(daemon): App, Path(id): Path<SessionId>) -> Result<Vec<u8>, Failure> {

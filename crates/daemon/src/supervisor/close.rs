@@ -99,6 +99,7 @@ impl Daemon {
     /// When the session cannot be found.
     pub async fn stop_session(self: &Arc<Self>, id: &SessionId) -> Result<(), ApiError> {
         let session = self.session(id)?;
+        self.refuse_what_waits(&session).await;
         if !session.state.is_final()
             && let Some(process) = self.process_of(id)
         {
@@ -146,7 +147,8 @@ impl Daemon {
             let _at_work = protected.map(|folder| self.protect.guard(folder).at_work());
             self.command_over(id, process).await;
         }
-        self.finish(session, folder).await
+        // What was written down of it meanwhile stays.
+        self.finish(self.session(id)?, folder).await
     }
 
     /// Returns when a session's command is over: its process may still be delivering output.
@@ -250,7 +252,7 @@ impl Daemon {
                 session.id != *but
                     && session.machine == *machine
                     && session.folder.as_ref() == Some(folder)
-                    && matches!(session.state, SessionState::Preparing | SessionState::Running)
+                    && (session.state == SessionState::Preparing || session.state.is_at_work())
             })
         })
     }

@@ -11,7 +11,7 @@ use ringfence_model::folder::Folder;
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::kept::KeptView;
 use ringfence_model::name::SessionId;
-use ringfence_model::session::{Session, SessionState};
+use ringfence_model::session::Session;
 use ringfence_model::status::ShareMode;
 use ringfence_share::SnapshotStart;
 
@@ -134,7 +134,7 @@ impl Daemon {
         Ok(found.map_err(failed)?.map_err(failed)?.unwrap_or_default())
     }
 
-    fn watched_sessions(&self) -> Vec<SessionId> {
+    pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let open = watched.iter().filter(|(_, closed)| closed.borrow().is_none());
         open.map(|(id, _)| id.clone()).collect()
@@ -164,7 +164,7 @@ impl Daemon {
             Ok(()) => {
                 // A session that is closing meanwhile sets the mode that it needs itself.
                 let _switching = self.protect.switching.lock().await;
-                let running = self.session(id).is_ok_and(|now| now.state == SessionState::Running);
+                let running = self.session(id).is_ok_and(|now| now.state.is_at_work());
                 if running
                     && let Err(error) =
                         self.machines.set_share(machine, &folder.id, ShareMode::ReadWrite).await

@@ -15,6 +15,7 @@ mod host_runs;
 mod housekeeping;
 mod images;
 mod journals;
+mod losses;
 mod machine_acts;
 mod machines;
 mod mount;

@@ -23,7 +23,9 @@ impl Daemon {
         };
         for mut session in sessions {
             match session.state {
-                SessionState::Running | SessionState::Closing => self.watch(&session.id),
+                SessionState::Running | SessionState::Frozen | SessionState::Closing => {
+                    self.watch(&session.id);
+                }
                 SessionState::Preparing => {
                     // Its process may have been started just before the daemon died.
                     if self.process_of(&session.id).is_some() {

@@ -115,8 +115,13 @@ impl Daemon {
         report: &Report,
     ) -> Result<PlanView, ApiError> {
         let folder = self.registered(&request.folder)?;
-        let session = self.session_to_undo(&folder, request.session.as_ref())?;
-        if !session.state.is_final() {
+        let mut session = self.session_to_undo(&folder, request.session.as_ref())?;
+        let frozen = session.state == SessionState::Frozen;
+        if frozen && !request.dry_run {
+            // It is ended first, with a snapshot of what it left.
+            self.stop_session(&session.id).await?;
+            session = self.close(&session.id, report).await?.session;
+        } else if !frozen && !session.state.is_final() {
             let running = format!("session {} still runs in {}", session.id, folder.path.display());
             return Err(ApiError::new(ErrorKind::Failed, running)
                 .hint(format!("end it first: ringfence session stop {}", session.id)));
@@ -145,6 +150,9 @@ impl Daemon {
         let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
         plan.snapshot_time = Some(snapshot.time);
         plan.notes.push(note_on_authorship(&session, closing.is_some()));
+        if session.state == SessionState::Frozen {
+            plan.notes.push(format!("session {} is frozen; it is ended first", session.id));
+        }
         Ok(plan)
     }
 

@@ -139,8 +139,11 @@ impl Daemon {
             report.note(note);
         }
         let protected = self.protection_or_consent(request, folder.as_ref())?;
+        let mut guard = request.guard.unwrap_or_default();
         if let Some(folder) = &folder {
             self.warn_of_standing(folder, report);
+            self.nothing_frozen(folder)?;
+            guard = request.guard.unwrap_or_else(|| self.guard_rule(folder).action);
         }
 
         let machine =
@@ -158,6 +161,8 @@ impl Daemon {
             started: clock::now(),
             ended: None,
             exit: None,
+            guard,
+            mass_loss: None,
             opening_snapshot: None,
             closing_snapshot: None,
         };
@@ -283,6 +288,7 @@ impl Daemon {
             // Only now, with the opening snapshot on disk, may anything be written.
             if access == Access::Rw {
                 self.begin_journal(&session, folder, before).await?;
+                self.begin_guard(&session, folder).await?;
             }
             let mode =
                 if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };

@@ -11,7 +11,7 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, copies, failed, folders, growth, protect, standing};
+use super::{Daemon, copies, failed, folders, growth, losses, protect, standing};
 use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
@@ -185,6 +185,7 @@ impl Daemon {
             let message = format!("machine {}: {reason}", machine.name);
             problems.push(problem(Severity::Error, message, Some(command)));
         }
+        problems.extend(sessions.iter().filter_map(losses::problem));
         for session in sessions {
             let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();
             if let (SessionState::Failed { reason }, true) = (&session.state, failed_after_running)
@@ -215,7 +216,7 @@ impl Daemon {
 
 /// What of a folder its newest snapshot does not hold.
 fn gaps(path: &impl std::fmt::Display, health: &FolderHealth) -> Option<Problem> {
-    let NotCovered { unreadable, torn, first } = &health.not_covered;
+    let NotCovered { unreadable, torn, first, .. } = &health.not_covered;
     if *unreadable + *torn == 0 {
         return None;
     }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use ringfence_model::folder::Access;
 use ringfence_model::history::SnapshotKind;
+use ringfence_model::mass_loss::GuardAction;
 use ringfence_model::name::{MachineName, ProfileName, SessionId};
 use ringfence_model::session::{Session, SessionState};
-use ringfence_model::status::Protection;
+use ringfence_model::status::{FolderStatus, Protection};
 use ringfenced::host::process::ProcessId;
 use ringfenced::store::{MachineRuntime, ShareRuntime, Store};
 use ringfenced::supervisor::report::Report;
@@ -19,11 +20,11 @@ use tokio::net::UnixListener;
 
 use crate::Lab;
 
-/// Every mode that a share was switched to, in order.
-type Modes = Arc<Mutex<Vec<String>>>;
+/// Every mode that a share was switched to, and every `resume`, in order.
+pub(crate) type Modes = Arc<Mutex<Vec<String>>>;
 
-/// Answers as a share's control socket does.
-fn play_share(listener: UnixListener) -> Modes {
+/// Answers as a share's control socket does, by what was heard so far.
+fn play_share(listener: UnixListener, answer: fn(&[String]) -> Value) -> Modes {
     let modes = Modes::default();
     let heard = Arc::clone(&modes);
     tokio::spawn(async move {
@@ -34,18 +35,23 @@ fn play_share(listener: UnixListener) -> Modes {
                 continue;
             }
             let asked: Value = serde_json::from_str(&line).expect("a line of JSON");
-            if let Some(mode) = asked["set"].as_str() {
-                heard.lock().expect("unpoisoned").push(mode.to_owned());
-            }
-            write.write_all(b"{}\n").await.expect("answered");
+            let line = {
+                let mut heard = heard.lock().expect("unpoisoned");
+                heard.extend(asked["set"].as_str().map(str::to_owned));
+                heard.extend(asked["resume"].as_bool().map(|_| "resume".to_owned()));
+                format!("{}\n", answer(&heard))
+            };
+            write.write_all(line.as_bytes()).await.expect("answered");
         }
     });
     modes
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_wait_while_the_vault_fails_and_a_close_ends_in_a_snapshot() {
-    let lab = Lab::new();
+/// A session that is written down as one at work in the lab's folder, whose share answers so.
+pub(crate) async fn at_work(
+    lab: &Lab,
+    answer: fn(&[String]) -> Value,
+) -> (Modes, Session, FolderStatus) {
     let folder = lab.protected().await;
     let opening = folder.last_snapshot.as_ref().expect("a snapshot").id.clone();
     let layout = &lab.daemon.layout;
@@ -53,7 +59,7 @@ async fn writes_wait_while_the_vault_fails_and_a_close_ends_in_a_snapshot() {
     let own = ProcessId::of(std::process::id()).expect("lives");
     let sockets = layout.machine_run(&machine).join("q");
     fs::create_dir_all(&sockets).expect("made");
-    let modes = play_share(UnixListener::bind(sockets.join("s0.ctl")).expect("listens"));
+    let modes = play_share(UnixListener::bind(sockets.join("s0.ctl")).expect("listens"), answer);
     let store = Store::new(layout.clone());
     let mut runtime = MachineRuntime::default();
     let share = ShareRuntime {
@@ -76,6 +82,8 @@ async fn writes_wait_while_the_vault_fails_and_a_close_ends_in_a_snapshot() {
         started: "2026-11-25T12:00:00Z".parse().expect("a time"),
         ended: None,
         exit: None,
+        guard: GuardAction::Freeze,
+        mass_loss: None,
         opening_snapshot: Some(opening),
         closing_snapshot: None,
     };
@@ -84,6 +92,14 @@ async fn writes_wait_while_the_vault_fails_and_a_close_ends_in_a_snapshot() {
     let process = json!({ "schema": 1, "pid": own.pid, "start": own.start });
     fs::write(record.join("process.json"), process.to_string()).expect("written");
     Arc::clone(&lab.daemon).recover().await;
+    (modes, session, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_wait_while_the_vault_fails_and_a_close_ends_in_a_snapshot() {
+    let lab = Lab::new();
+    let (modes, session, folder) = at_work(&lab, |_| json!({})).await;
+    let record = lab.daemon.layout.session(&session.id);
 
     let lock = File::open(folder.vault.join("ringfence.lock")).expect("the lock file");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");

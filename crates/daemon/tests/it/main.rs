@@ -4,6 +4,7 @@
 mod copies;
 mod documents;
 mod folders;
+mod frozen;
 mod held;
 mod history;
 mod protect;
@@ -47,6 +48,11 @@ impl Lab {
     /// Another daemon on the same directories, as after a restart.
     pub(crate) fn restarted(self) -> Self {
         Self { daemon: Daemon::new(self.daemon.layout.clone()), ..self }
+    }
+
+    /// Writes the configuration, as a person does.
+    pub(crate) fn configure(&self, text: &str) {
+        std::fs::write(self.daemon.config.path(), text).expect("written");
     }
 
     /// A copy of the project as it is now.

@@ -46,6 +46,7 @@ impl Beneath {
         who: Caller,
     ) -> io::Result<(Arc<Node>, Entry)> {
         self.owners.made(Ident::of(stat), who.uid, who.gid);
+        self.note_own(stat);
         let node = self.table.seen(stat, parent, name)?;
         let entry = self.entry_of(&node, stat);
         Ok((node, entry))
@@ -168,6 +169,7 @@ impl Beneath {
     pub(crate) fn unlink(&self, parent: u64, name: &CStr, who: Caller) -> io::Result<()> {
         let (_, dir) = self.dir(parent)?;
         let _locked = self.names.lock(parent, parent);
+        self.before_removal(&dir, parent, name)?;
         let lost = self.before_losing(&dir, parent, name);
         self.losing(Operation::Remove, (&dir, parent, name), who, || {
             Ok(rustix::fs::unlinkat(&*dir, name, AtFlags::empty())?)
@@ -202,12 +204,15 @@ impl Beneath {
         let (_, new_dir) = self.dir(new_parent)?;
         let _locked = self.names.lock(old_parent, new_parent);
         let (old, new) = ((old_parent, old_name), (new_parent, new_name));
+        let replaces = !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE)
+            && !same_file((&old_dir, old_name), (&new_dir, new_name));
+        if replaces {
+            self.before_removal(&new_dir, new_parent, new_name)?;
+        }
         self.note_pair(Operation::Rename, old, new, who);
         let rename =
             || Ok(rustix::fs::renameat_with(&*old_dir, old_name, &*new_dir, new_name, flags)?);
-        let lost = if flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE)
-            || same_file((&old_dir, old_name), (&new_dir, new_name))
-        {
+        let lost = if !replaces {
             rename()?;
             None
         } else {
@@ -215,8 +220,10 @@ impl Beneath {
             self.losing(Operation::Replace, (&new_dir, new_parent, new_name), who, rename)?;
             lost
         };
+        self.note_moved(old, new);
         let moved = self.note_place(&new_dir, new_parent, new_name);
         if flags.contains(RenameFlags::EXCHANGE) {
+            self.note_moved(new, old);
             self.note_place(&old_dir, old_parent, old_name);
         }
         // Renaming one name of a file onto another name of it does nothing.

@@ -96,7 +96,7 @@ fn record(operation: Operation, path: Vec<u8>, who: Caller) -> Record {
 
 impl Beneath {
     /// The path of a name from the root, as far as it is known.
-    fn path_to(&self, parent: u64, name: &CStr) -> Vec<u8> {
+    pub(super) fn path_to(&self, parent: u64, name: &CStr) -> Vec<u8> {
         let mut names = vec![name.to_owned()];
         let mut at = parent;
         while at != ROOT && names.len() < DEEPEST {
@@ -222,6 +222,11 @@ impl Beneath {
     ) -> io::Result<Version> {
         let Some(keeper) = &self.keeper else { return Ok(version) };
         let stat = stat_fd(file)?;
+        // What was growing since its last version is about to lose that version.
+        let destroys = matches!(version, Version::Growing(1..)) || from < stat.stx_size;
+        if destroys {
+            self.before_loss(&stat, || self.path_of(node))?;
+        }
         let mut record = record(Operation::Overwrite, self.path_of(node), who);
         describe(&mut record, &stat);
         if let Version::Growing(size) = version {
@@ -232,6 +237,7 @@ impl Beneath {
             return Ok(Version::Growing(stat.stx_size));
         } else if keeper.is_stored(&stat) {
             keeper.note(record);
+            self.note_rewritten(&stat);
             return Ok(Version::Kept);
         }
         if rustix::fs::fcntl_getfl(file)?.contains(OFlags::WRONLY) {
@@ -241,6 +247,7 @@ impl Beneath {
         } else {
             keeper.keep(Wish::KeepFromWriting, record, file.as_fd())?;
         }
+        self.note_rewritten(&stat);
         Ok(Version::Kept)
     }
 

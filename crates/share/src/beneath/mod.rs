@@ -12,6 +12,7 @@ mod attr;
 mod change;
 mod content;
 mod keeping;
+mod losses;
 mod node;
 mod owner;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use rustix::io::Errno;
 use virtiofsd::filesystem::Entry;
 
 use crate::keep::Keeper;
+use crate::mass_loss::MassLoss;
 pub(crate) use change::Caller;
 pub(crate) use content::Listing;
 use node::{Ident, Node, Table};
@@ -92,6 +94,8 @@ pub(crate) struct Beneath {
     /// Without one nothing is written down or kept.
     keeper: Option<Keeper>,
     names: keeping::NameLocks,
+    /// The guard against mass loss.
+    losses: Mutex<MassLoss<Ident>>,
 }
 
 /// What a share is built from.
@@ -168,6 +172,7 @@ impl Beneath {
             owners: owner::OwnerView::new(parts.owners),
             keeper: parts.keeper,
             names: keeping::NameLocks::new(),
+            losses: Mutex::default(),
         })
     }
 

@@ -53,7 +53,7 @@ pub(super) fn write(
 }
 
 /// A shared folder with its keeper in threads of its own.
-struct Lab {
+pub(super) struct Lab {
     temp: TempDir,
     fs: Option<Guarded>,
     store: Arc<Store>,
@@ -61,7 +61,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_quota(1 << 30)
     }
 
@@ -88,41 +88,41 @@ impl Lab {
         Self { fs: Some(fs), store, lines, temp }
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         self.temp.path().join("folder")
     }
 
-    fn put(&self, name: &str, content: &[u8]) -> u64 {
+    pub(super) fn put(&self, name: &str, content: &[u8]) -> u64 {
         fs::write(self.folder().join(name), content).unwrap();
         self.id(name)
     }
 
-    fn fs(&self) -> &Guarded {
+    pub(super) fn fs(&self) -> &Guarded {
         self.fs.as_ref().unwrap()
     }
 
-    fn id(&self, name: &str) -> u64 {
+    pub(super) fn id(&self, name: &str) -> u64 {
         let name = std::ffi::CString::new(name).unwrap();
         self.fs().lookup(context(), ROOT, &name).unwrap().inode
     }
 
-    fn open(&self, file: u64, flags: u32) -> (u64, u64) {
+    pub(super) fn open(&self, file: u64, flags: u32) -> (u64, u64) {
         (file, self.fs().open(context(), file, false, flags).unwrap().0.unwrap())
     }
 
-    fn close(&self, (file, handle): (u64, u64)) {
+    pub(super) fn close(&self, (file, handle): (u64, u64)) {
         self.fs().release(context(), file, 0, handle, false, false, None).unwrap();
     }
 
     /// Opens, writes, closes.
-    fn rewrite(&self, file: u64, flags: u32, data: &[u8], at: u64) {
+    pub(super) fn rewrite(&self, file: u64, flags: u32, data: &[u8], at: u64) {
         let open = self.open(file, flags);
         write(self.fs(), open, data, (at, flags)).unwrap();
         self.close(open);
     }
 
     /// The records once everything that was sent has arrived.
-    fn journal(&mut self) -> Vec<Record> {
+    pub(super) fn journal(&mut self) -> Vec<Record> {
         drop(self.fs.take());
         for line in self.lines.drain(..) {
             line.join().unwrap();

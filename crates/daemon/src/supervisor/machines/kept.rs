@@ -15,7 +15,11 @@ use crate::store::ShareRuntime;
 
 impl Machines {
     /// The share of a folder that may write, while it lives.
-    fn writing_share(&self, name: &MachineName, folder: &FolderId) -> io::Result<ShareRuntime> {
+    pub(super) fn writing_share(
+        &self,
+        name: &MachineName,
+        folder: &FolderId,
+    ) -> io::Result<ShareRuntime> {
         self.shares_of(name)
             .remove(folder)
             .filter(|share| share.process.lives() && share.access == Access::Rw)

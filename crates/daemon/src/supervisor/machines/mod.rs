@@ -5,6 +5,7 @@
 //! daemon adopts it.
 
 mod kept;
+mod losses;
 mod shares;
 mod start;
 mod status;
