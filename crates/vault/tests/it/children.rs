@@ -180,7 +180,9 @@ static PACES: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
 /// of its kind is let be. One that ends by itself must end well.
 pub(crate) fn killed(part: &[&str], thousandth: u32) -> End {
     let pace = PACES.lock().unwrap().get(part[0]).copied();
-    let now_known = |time| drop(PACES.lock().unwrap().insert(part[0].to_owned(), time));
+    let now_known = |time| {
+        PACES.lock().unwrap().insert(part[0].to_owned(), time);
+    };
     let mut child = begun(part);
     let start = Instant::now();
     let after = pace.map(|pace| pace * thousandth / 1000);
