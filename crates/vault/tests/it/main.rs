@@ -6,19 +6,26 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "helpers fail and skip aloud, as tests do"
+    clippy::print_stdout,
+    reason = "helpers fail, skip aloud and talk to one another, as tests do"
 )]
 
 mod basics;
+mod broken_disk;
 mod changes;
+mod children;
 mod copies;
 mod damage;
+mod edits;
 mod faults;
+mod faulty;
 mod growth;
 mod history;
 mod hostile;
+mod kills;
 mod lab;
 mod links;
+mod model;
 mod mounted;
 mod place;
 mod property;
@@ -29,4 +36,5 @@ mod restore;
 mod restore_faults;
 mod servers;
 mod stock_restic;
+mod swap;
 mod whole;
