@@ -19,6 +19,7 @@ mod diff;
 mod engine;
 mod error;
 mod excludes;
+mod giants;
 mod health;
 mod history;
 mod key;
@@ -57,6 +58,7 @@ pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucke
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{FolderProblem, Result, VaultError};
 pub use excludes::Excluded;
+pub use giants::Giant;
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use history::{ChangeCounts, History, PathChange, PathState, Version};
 pub use key::VaultKey;

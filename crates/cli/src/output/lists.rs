@@ -153,6 +153,26 @@ fn health_lines(health: &FolderHealth, now: Timestamp) -> String {
     out
 }
 
+/// What could be left out of a folder's backup, and how; empty where nothing is worth it.
+#[must_use]
+pub fn worth_leaving_out(large: &[LeftOut]) -> String {
+    let mut out = String::new();
+    for LeftOut { pattern, entries, bytes } in large {
+        let (entries, bytes) = (words::count(*entries, "path"), words::size(*bytes));
+        out.push_str(&format!(
+            "large, and made again by its tools: {pattern}  {entries}, {bytes}\n"
+        ));
+    }
+    if !large.is_empty() {
+        let patterns: Vec<String> = large.iter().map(|one| format!("{:?}", one.pattern)).collect();
+        out.push_str(&format!(
+            "to leave that out, in the configuration: [folder.backup] exclude = [{}]\n",
+            patterns.join(", ")
+        ));
+    }
+    out
+}
+
 /// Where each folder's vault is.
 #[must_use]
 pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String {

@@ -7,7 +7,7 @@ use ringfence_model::health::{LeftOut, NotCovered};
 use ringfence_model::history::{Change, ChangeKind, EntryKind, SnapshotKind, SnapshotView};
 use ringfence_vault::{
     Change as VaultChange, DiffEntry, Difference, Entry, EntryKind as VaultEntryKind, EntryPath,
-    Excluded, Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
+    Excluded, Giant, Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
 };
 
 use super::byte_path;
@@ -63,6 +63,11 @@ pub(super) fn not_covered(outcome: &SnapshotOutcome) -> NotCovered {
         first: unreadable.chain(torn).take(super::NAMED).collect(),
         excluded: outcome.excluded.iter().flatten().map(left_out).collect(),
     }
+}
+
+/// What could be left out.
+pub(super) fn giant(giant: &Giant) -> LeftOut {
+    LeftOut { pattern: giant.pattern.to_owned(), entries: giant.entries, bytes: giant.bytes }
 }
 
 fn left_out(excluded: &Excluded) -> LeftOut {

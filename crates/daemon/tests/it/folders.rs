@@ -9,6 +9,7 @@ use ringfence_model::api::{
 use ringfence_model::bytes::encode;
 use ringfence_model::error::ErrorKind;
 use ringfence_model::folder::Access;
+use ringfence_model::health::LeftOut;
 use ringfence_model::protection::Actor;
 use ringfence_model::status::{FolderStatus, Protection};
 use ringfenced::supervisor::report::{Report, Told};
@@ -193,6 +194,22 @@ async fn rules_are_written_into_the_configuration() {
     assert_eq!(status.access, Access::Ro);
     assert_eq!(status.profiles, Some(vec!["label:self-hosted".to_owned()]));
     assert!(lab.daemon.config.text().contains("self-hosted"));
+}
+
+#[tokio::test]
+async fn what_is_worth_leaving_out_is_large_and_made_again() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.project.join("node_modules")).expect("made");
+    fs::create_dir_all(lab.project.join("more/target")).expect("made");
+    fs::write(lab.project.join("package.json"), "{}").expect("written");
+    fs::write(lab.project.join("more/Cargo.toml"), "").expect("written");
+    fs::write(lab.project.join("more/target/small"), "1").expect("written");
+    let object = fs::File::create(lab.project.join("node_modules/large")).expect("made");
+    object.set_len(64 << 20).expect("long");
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let found = lab.daemon.worth_leaving_out(&lab.project).await.expect("looked");
+    let expected = LeftOut { pattern: "node_modules/".into(), entries: 2, bytes: 64 << 20 };
+    assert_eq!(found, [expected], "what is small is no trouble");
 }
 
 #[tokio::test]
