@@ -11,10 +11,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::copy::CopyTarget;
-use crate::folder::{Access, FolderRules};
+use crate::folder::{Access, FolderRules, NameRules};
 use crate::health::CheckEvery;
 use crate::mass_loss::{GuardRule, GuardWords};
 use crate::name::{ProfileName, RecipeName};
+use crate::pattern::{Pattern, PatternError};
 use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
 use crate::size::Size;
@@ -163,6 +164,10 @@ struct RawFolder {
     profiles: Option<Vec<Selector>>,
     #[serde(default)]
     access: Access,
+    #[serde(default)]
+    hide: Vec<Spanned<String>>,
+    #[serde(default)]
+    protect: Vec<Spanned<String>>,
     guard: Option<Spanned<GuardWords>>,
     #[serde(default)]
     backup: RawBackup,
@@ -247,6 +252,15 @@ impl Config {
             None => Ok(GuardWords::default()),
         };
 
+        let patterns = |words: Vec<Spanned<String>>| -> Result<Vec<Pattern>, ConfigError> {
+            let read = |word: Spanned<String>| {
+                word.get_ref().parse().map_err(|error: PatternError| {
+                    at(word.span().start, format!("`{}`: {error}", word.get_ref()))
+                })
+            };
+            words.into_iter().map(read).collect()
+        };
+
         let copies = |targets: Vec<Spanned<String>>| {
             copy_targets(&targets, home).map_err(|(offset, message)| {
                 let mut error = at(offset, message);
@@ -305,6 +319,10 @@ impl Config {
                 limit: folder.backup.limit,
                 copy: folder.backup.copy.map(copies).transpose()?,
                 guard: guard(folder.guard)?,
+                names: NameRules {
+                    hide: patterns(folder.hide)?,
+                    protect: patterns(folder.protect)?,
+                },
             });
         }
 
@@ -493,6 +511,17 @@ mod tests {
     }
 
     #[test]
+    fn hidden_and_protected_names_are_patterns() {
+        let text = "[[folder]]\npath = \"/a\"\nhide = [\".env\", \"secrets/**\"]\nprotect = [\".git/hooks/**\"]\n";
+        let config = parse(text).expect("parses");
+        let names = &config.folders[0].names;
+        let words =
+            |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(words(&names.hide), [".env", "secrets/**"]);
+        assert_eq!(words(&names.protect), [".git/hooks/**"]);
+    }
+
+    #[test]
     fn mistakes_name_their_place_and_the_nearest_key() {
         let cases = [
             "[[folder]]\npath = \"~/a\"\nprofils = [\"claude\"]\n",
@@ -511,6 +540,9 @@ mod tests {
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopies = [\"/mnt/a\"]\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults.guard]\nfile = 10\n",
+            "[[folder]]\npath = \"~/a\"\nhide = [\".env\", \"[a\"]\n",
+            "[[folder]]\npath = \"~/a\"\nprotect = [\"../x\"]\n",
+            "[[folder]]\npath = \"~/a\"\nhides = [\".env\"]\n",
             "[defaults]\nguard = { action = \"freeze\", percent = 120 }\n",
             "[[folder]]\npath = \"~/a\"\n[folder.guard]\naction = \"frezee\"\n",
             "[defaults]\nmemory = 4096\n",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::copy::CopyTarget;
 use crate::mass_loss::GuardWords;
 use crate::name::FolderId;
+use crate::pattern::Pattern;
 use crate::profile::Selector;
 use crate::retention::Keep;
 use crate::size::Size;
@@ -36,6 +37,15 @@ pub enum Access {
     Rw,
 }
 
+/// Names of a folder that a machine does not see, or cannot change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRules {
+    /// They do not exist inside, and cannot be made there.
+    pub hide: Vec<Pattern>,
+    /// They can be read inside, and not be written, made, removed or replaced.
+    pub protect: Vec<Pattern>,
+}
+
 /// The rules of one folder, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderRules {
@@ -60,6 +70,9 @@ pub struct FolderRules {
     /// What the guard against mass loss does; what is left out, the defaults say.
     #[serde(default)]
     pub guard: GuardWords,
+    /// Names that machines do not see or cannot change.
+    #[serde(default)]
+    pub names: NameRules,
 }
 
 impl FolderRules {
@@ -75,6 +88,7 @@ impl FolderRules {
             limit: None,
             copy: None,
             guard: GuardWords::default(),
+            names: NameRules::default(),
         }
     }
 }

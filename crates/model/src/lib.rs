@@ -22,6 +22,7 @@ pub mod layout;
 pub mod machine;
 pub mod mass_loss;
 pub mod name;
+pub mod pattern;
 pub mod profile;
 pub mod protection;
 pub mod prune;
