@@ -7,14 +7,6 @@ make_project "$folder"
 before=$(reference "$folder")
 expect 0 inside "$folder" true
 
-# the_qemu HOME MACHINE: the process of one machine.
-the_qemu() {
-    local pid
-    for pid in $(processes_of qemu); do
-        if tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF "$1/state/machines/$2/"; then printf '%s\n' "$pid"; fi
-    done
-}
-
 step "a machine that does not answer: the run gives up, says so, and the folder is as it was"
 victim=$(the_qemu "$RINGFENCE_HOME" "$MACHINE")
 [ -n "$victim" ] || die "the machine's process was not found"

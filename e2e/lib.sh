@@ -152,3 +152,11 @@ processes_of() {
         printf '%s\n' "${directory#/proc/}"
     done
 }
+
+# the_qemu HOME MACHINE: the process of one machine.
+the_qemu() {
+    local pid
+    for pid in $(processes_of qemu); do
+        if tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF "$1/state/machines/$2/"; then printf '%s\n' "$pid"; fi
+    done
+}

@@ -59,6 +59,8 @@ pub(crate) struct How {
     pub(crate) changes: Option<Changes>,
     /// Stops it.
     pub(crate) cancel: Cancel,
+    /// What the user does not want to be backed up.
+    pub(crate) excludes: Vec<String>,
     /// Nobody waits for it: everything else goes first.
     pub(crate) background: bool,
     /// When it was begun.
@@ -81,7 +83,8 @@ pub(crate) struct Taken {
     pub(crate) view: SnapshotView,
     /// Everything was looked at, whatever was known to have changed.
     pub(crate) walked: bool,
-    /// What it does not hold as it is in the folder.
+    /// What it does not hold as it is in the folder. What patterns leave out is only counted
+    /// where everything was looked at.
     pub(crate) not_covered: NotCovered,
 }
 
@@ -181,6 +184,7 @@ impl Vaults {
         let mut request = SnapshotRequest::new(&folder.path, labels, how.at);
         request.progress = Some(convert::progress(report, format!("{} snapshot", kind.word())));
         request.cancel = how.cancel;
+        request.excludes = how.excludes;
         // Which directory is the folder was decided before, by the identity that a person registered.
         request.replaced = true;
         request.changes = how.changes.and_then(Changes::set);

@@ -15,7 +15,7 @@ use crate::folder::{Access, FolderRules, NameRules};
 use crate::health::CheckEvery;
 use crate::mass_loss::{GuardRule, GuardWords};
 use crate::name::{ProfileName, RecipeName};
-use crate::pattern::{Pattern, PatternError};
+use crate::pattern::Pattern;
 use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
 use crate::size::Size;
@@ -180,6 +180,8 @@ struct RawBackup {
     keep: Option<Spanned<String>>,
     limit: Option<Size>,
     copy: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    exclude: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -252,15 +254,6 @@ impl Config {
             None => Ok(GuardWords::default()),
         };
 
-        let patterns = |words: Vec<Spanned<String>>| -> Result<Vec<Pattern>, ConfigError> {
-            let read = |word: Spanned<String>| {
-                word.get_ref().parse().map_err(|error: PatternError| {
-                    at(word.span().start, format!("`{}`: {error}", word.get_ref()))
-                })
-            };
-            words.into_iter().map(read).collect()
-        };
-
         let copies = |targets: Vec<Spanned<String>>| {
             copy_targets(&targets, home).map_err(|(offset, message)| {
                 let mut error = at(offset, message);
@@ -269,6 +262,15 @@ impl Config {
                 error.excerpt.push('…');
                 error
             })
+        };
+
+        let patterns = |key: &str, written: Vec<Spanned<String>>| {
+            let pattern = |text: Spanned<String>| {
+                text.get_ref()
+                    .parse::<Pattern>()
+                    .map_err(|error| at(text.span().start, format!("`{key}`: {error}")))
+            };
+            written.into_iter().map(pattern).collect::<Result<Vec<_>, _>>()
         };
 
         let defaults = Defaults {
@@ -318,10 +320,11 @@ impl Config {
                 keep: keep(folder.backup.keep)?,
                 limit: folder.backup.limit,
                 copy: folder.backup.copy.map(copies).transpose()?,
+                exclude: patterns("exclude", folder.backup.exclude)?,
                 guard: guard(folder.guard)?,
                 names: NameRules {
-                    hide: patterns(folder.hide)?,
-                    protect: patterns(folder.protect)?,
+                    hide: patterns("hide", folder.hide)?,
+                    protect: patterns("protect", folder.protect)?,
                 },
             });
         }
@@ -538,10 +541,12 @@ mod tests {
             "[defaults.backup]\ncopy = [\"/mnt/a\", \"rest:https://ann:hunter2@nas/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopy = [\"/mnt/a\", \"/mnt/a/\"]\n",
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\ncopies = [\"/mnt/a\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexclude = [\"target/\", \"a/[z-\"]\n",
+            "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexcludes = [\"target/\"]\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults.guard]\nfile = 10\n",
             "[[folder]]\npath = \"~/a\"\nhide = [\".env\", \"[a\"]\n",
-            "[[folder]]\npath = \"~/a\"\nprotect = [\"../x\"]\n",
+            "[[folder]]\npath = \"~/a\"\nprotect = [\"\"]\n",
             "[[folder]]\npath = \"~/a\"\nhides = [\".env\"]\n",
             "[defaults]\nguard = { action = \"freeze\", percent = 120 }\n",
             "[[folder]]\npath = \"~/a\"\n[folder.guard]\naction = \"frezee\"\n",

@@ -7,7 +7,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::history::{DiffView, HistoryView, PlanView, ShowView};
+use crate::health::{CheckView, RepairView};
+use crate::history::{DiffView, HistoryView, PlanView, ShowView, SnapshotView};
+use crate::kept::KeptView;
+use crate::prune::PruneView;
 use crate::status::{FolderStatus, Status};
 
 /// Version of the documents.
@@ -38,6 +41,13 @@ pub struct Folders {
     pub folders: Vec<FolderStatus>,
 }
 
+/// The answer of `session kept`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Versions {
+    /// The versions that a session destroyed and that can be had back.
+    pub versions: Vec<KeptView>,
+}
+
 /// Each document's name (its file is `NAME.json`), the commands that print it, and its schema.
 #[must_use]
 pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
@@ -56,6 +66,15 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
             "ringfence backup status --json, ringfence folder list --json",
             schema::<Document<Folders>>(),
         ),
+        (
+            "snapshot",
+            "ringfence history --pin --json, ringfence history --unpin --json",
+            schema::<Document<SnapshotView>>(),
+        ),
+        ("check", "ringfence backup check --json", schema::<Document<CheckView>>()),
+        ("repair", "ringfence backup check --repair --json", schema::<Document<RepairView>>()),
+        ("prune", "ringfence backup prune --json", schema::<Document<PruneView>>()),
+        ("versions", "ringfence session kept --json", schema::<Document<Versions>>()),
     ]
 }
 

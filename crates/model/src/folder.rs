@@ -67,6 +67,9 @@ pub struct FolderRules {
     /// Where second copies of its vault go; `None`: as the defaults say.
     #[serde(default)]
     pub copy: Option<Vec<CopyTarget>>,
+    /// What of it is not backed up.
+    #[serde(default)]
+    pub exclude: Vec<Pattern>,
     /// What the guard against mass loss does; what is left out, the defaults say.
     #[serde(default)]
     pub guard: GuardWords,
@@ -87,6 +90,7 @@ impl FolderRules {
             keep: None,
             limit: None,
             copy: None,
+            exclude: Vec::new(),
             guard: GuardWords::default(),
             names: NameRules::default(),
         }

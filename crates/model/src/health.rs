@@ -21,7 +21,7 @@ pub struct CheckRequest {
 }
 
 /// The result of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckView {
     /// Snapshots that were looked at.
     pub snapshots: u64,
@@ -41,7 +41,7 @@ impl CheckView {
 }
 
 /// One thing that is wrong with a vault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckProblem {
     /// False for what is odd and harms nothing, such as a leftover of a crash.
     pub error: bool,
@@ -65,7 +65,7 @@ impl CheckProblem {
 }
 
 /// A snapshot that cannot be restored whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TouchedSnapshot {
     /// Its id.
     pub id: String,
@@ -91,7 +91,7 @@ pub struct RepairRequest {
 }
 
 /// What a repair will do, or has done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepairView {
     /// False for a plan.
     pub applied: bool,
@@ -180,6 +180,20 @@ pub struct NotCovered {
     /// The first of them, and why.
     #[serde(default)]
     pub first: Vec<String>,
+    /// What the user's own patterns leave out.
+    #[serde(default)]
+    pub excluded: Vec<LeftOut>,
+}
+
+/// What one pattern leaves out of the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// The pattern.
+    pub pattern: String,
+    /// Entries that it leaves out, with all that lies below them, when all was looked at last.
+    pub entries: u64,
+    /// Bytes in the files among them.
+    pub bytes: u64,
 }
 
 /// How often a vault's structure is checked and a restore is rehearsed; in thirty such

@@ -1,11 +1,12 @@
 //! What a session destroyed and the keeper has, in the words of the API.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::BytePath;
 
 /// How a version of a file was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// Content was overwritten or cut off.
@@ -32,7 +33,7 @@ impl Loss {
 }
 
 /// One version of a file that a session destroyed, and that no snapshot need have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptView {
     /// Its number within the session, from 1 on, in the order of the losses.
     pub number: u64,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{SnapshotKind, SnapshotView};
@@ -54,7 +55,7 @@ pub struct PruneRequest {
 }
 
 /// A snapshot and why it stays or goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// Full id.
     pub id: String,
@@ -83,7 +84,7 @@ impl Judged {
 }
 
 /// What a prune will do, or has done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PruneView {
     /// The folder.
     pub folder: PathBuf,

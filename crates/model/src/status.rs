@@ -233,8 +233,14 @@ pub struct ShrunkenStatus {
     pub time: jiff::Timestamp,
     /// Files in it.
     pub files: u64,
+    /// Bytes in them.
+    #[serde(default)]
+    pub bytes: u64,
     /// Files that are left.
     pub left: u64,
+    /// Bytes that are left.
+    #[serde(default)]
+    pub left_bytes: u64,
 }
 
 /// The newest snapshot of a folder.

@@ -200,7 +200,7 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
             guest_gid: spec.guest_gid,
         },
         keeper,
-        names: Names { hide: spec.hide.clone(), protect: spec.protect.clone() },
+        names: Names::new(&spec.hide, &spec.protect).map_err(RunError::Spec)?,
         most_descriptors: inside.descriptors,
     })
     .map_err(|error| server(error.to_string()))?;

@@ -332,7 +332,6 @@ pub(crate) struct Brief {
     pub(crate) id: Id,
     pub(crate) time: Timestamp,
     pub(crate) sequence: u64,
-    pub(crate) counts: Counts,
     /// Made by this program, so laid out as the source expects.
     pub(crate) ours: bool,
 }
@@ -365,7 +364,6 @@ impl Brief {
             id: snapshot.id.0,
             time: snapshot.time,
             sequence: snapshot.sequence,
-            counts: snapshot.counts,
             ours: snapshot.scanned.is_some(),
         }
     }

@@ -20,6 +20,7 @@ use crate::browse::{Entry, root_node};
 use crate::catalog::{self, EntryPath, Remark, SnapshotId};
 use crate::engine::{Engine, Repo};
 use crate::error::{At, Result, VaultError};
+use crate::excludes::Excludes;
 use crate::scan::{remark, young_from};
 use crate::stat::{self, Stamp, Stat};
 use crate::watch::{Step, Watch};
@@ -173,6 +174,8 @@ pub(crate) struct Side {
     stat: Option<Stat>,
     /// For a snapshot: status this young proves nothing.
     young: Option<Stamp>,
+    /// For a snapshot: what was left out of it, on purpose.
+    excludes: Option<Excludes>,
 }
 
 #[derive(Clone)]
@@ -198,6 +201,7 @@ pub(crate) fn side(engine: &Engine, repo: &Repo, point: Point<'_>) -> Result<Sid
                 root: root_node(&snapshot),
                 stat: None,
                 young: snapshot.scanned.map(young_from),
+                excludes: Some(Excludes::new(&snapshot.excludes)?),
             })
         }
         Point::Folder(path) => {
@@ -205,13 +209,15 @@ pub(crate) fn side(engine: &Engine, repo: &Repo, point: Point<'_>) -> Result<Sid
             let stat = dir.stat().at("look at the folder", path)?;
             let mut root = stat.node("".as_ref(), None);
             stat::set_attributes(&mut root, &stat::attributes(&dir).unwrap_or_default());
-            Ok(Side { place: Place::Live(Rc::new(dir)), root, stat: Some(stat), young: None })
+            let place = Place::Live(Rc::new(dir));
+            Ok(Side { place, root, stat: Some(stat), young: None, excludes: None })
         }
     }
 }
 
 /// Compares two sides; at most one may be live. The folder itself is the entry with
-/// the empty path.
+/// the empty path. Of a live folder, what was left out of the snapshot is no part: it is
+/// neither new nor to be removed.
 pub(crate) fn compare(
     engine: &Engine,
     repo: &Repo,
@@ -235,8 +241,9 @@ pub(crate) fn each(
     if before.stat.is_some() && after.stat.is_some() {
         return Err(VaultError::Request("at least one side of a comparison must be a snapshot"));
     }
-    let young = if before.stat.is_some() { after.young } else { before.young };
-    let mut walk = Comparing { engine, repo, watch, young, to, unreadable: Vec::new() };
+    let snapshot = if before.stat.is_some() { after } else { before };
+    let (young, excludes) = (snapshot.young, snapshot.excludes.as_ref());
+    let mut walk = Comparing { engine, repo, watch, young, excludes, to, unreadable: Vec::new() };
     let mut differs = visible(&before.root, &after.root);
     differs.set(Difference::LINKS, false);
     if !differs.is_empty() {
@@ -256,6 +263,7 @@ struct Comparing<'a> {
     repo: &'a Repo,
     watch: &'a Watch,
     young: Option<Stamp>,
+    excludes: Option<&'a Excludes>,
     to: &'a mut dyn FnMut(DiffEntry),
     unreadable: Vec<Remark>,
 }
@@ -357,6 +365,9 @@ impl Comparing<'_> {
     }
 
     fn live(&mut self, dir: &Dir, path: &[u8], name: &OsStr) -> Option<Item> {
+        if self.excludes.is_some_and(|excludes| excludes.leaves_out(dir, path, name)) {
+            return None;
+        }
         let stat = match dir.stat_at(name) {
             Ok(stat) => stat,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return None,

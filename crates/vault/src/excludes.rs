@@ -69,6 +69,11 @@ impl Excludes {
         names
     }
 
+    /// Whether an entry is to be left out; nothing is noted.
+    pub(crate) fn leaves_out(&self, dir: &Dir, path: &[u8], name: &OsStr) -> bool {
+        !self.matcher.is_empty() && self.fits(dir, name, &join(path, name)).is_some()
+    }
+
     fn fits(&self, dir: &Dir, name: &OsStr, path: &[u8]) -> Option<String> {
         let (file, directory) = (self.matched(path, false), self.matched(path, true));
         if file == directory {

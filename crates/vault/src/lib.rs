@@ -19,6 +19,7 @@ mod diff;
 mod engine;
 mod error;
 mod excludes;
+mod giants;
 mod health;
 mod history;
 mod key;
@@ -34,7 +35,6 @@ mod scan;
 mod seal;
 mod settle;
 mod sheet;
-mod shrink;
 mod snapshot;
 mod source;
 mod stat;
@@ -58,6 +58,7 @@ pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucke
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{FolderProblem, Result, VaultError};
 pub use excludes::Excluded;
+pub use giants::Giant;
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use history::{ChangeCounts, History, PathChange, PathState, Version};
 pub use key::VaultKey;
@@ -72,7 +73,6 @@ pub use restore::{
     UndoRequest,
 };
 pub use scan::Missed;
-pub use shrink::{Shrink, Shrunk, shrunk};
 pub use snapshot::{SnapshotOutcome, SnapshotRequest};
 pub use vault::{Vault, check_staging, opens_without_password, resume_restore};
 pub use verify::packs::PacksRead;

@@ -23,7 +23,6 @@ use crate::excludes::{Excluded, Excludes};
 use crate::root::Root;
 use crate::scan::{self, Against, Missed, Scan, ancestors, file_clock, young_from};
 use crate::settle::{LastLook, Unsettled};
-use crate::shrink::{self, Shrunk};
 use crate::source::{Found, Pass, Reuse, Source};
 use crate::stat::Stamp;
 use crate::tally;
@@ -99,9 +98,6 @@ pub struct SnapshotOutcome {
     pub unreadable: Vec<Remark>,
     /// Files that changed during each of three reads, and may be torn.
     pub changed_while_read: Vec<EntryPath>,
-    /// Set when the folder holds much less than it lately did: a reason to pin the
-    /// snapshot that is named, and to tell somebody.
-    pub shrunk: Option<Shrunk>,
     /// After an audit with a usable change list: what that list had missed.
     pub missed: Option<Missed>,
     /// What each pattern leaves out; only counted when everything was looked at.
@@ -183,9 +179,6 @@ pub(crate) fn make(engine: &Arc<Engine>, request: &SnapshotRequest) -> Result<Sn
     if outcome.mode != SnapshotMode::Changes {
         let root = making.root.dir.again().at("open the folder", &request.root)?;
         outcome.excluded = Some(making.excludes.measure(root, &request.cancel)?);
-    }
-    if !outcome.unchanged {
-        outcome.shrunk = shrink::against(&known, request.now, outcome.counts);
     }
     Ok(outcome)
 }
@@ -283,7 +276,6 @@ impl Making<'_> {
             bytes_read: 0,
             unreadable: remarks.into_values().collect(),
             changed_while_read: snapshot.changed_while_read.clone(),
-            shrunk: None,
             missed: None,
             excluded: None,
             snapshot,
@@ -443,7 +435,6 @@ impl Making<'_> {
             bytes_read: passed.bytes_read,
             unreadable,
             changed_while_read: changed,
-            shrunk: None,
             missed: None,
             excluded: None,
         })

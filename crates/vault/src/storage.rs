@@ -9,6 +9,7 @@
 //! where the next writer sweeps it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -30,6 +31,9 @@ const CONFIG: &str = "config";
 const TEMPORARY: &str = "tmp";
 /// In [`TEMPORARY`]: packs that are about to take their places, until an index names them.
 const ENTERING: &str = "entering";
+/// In [`TEMPORARY`]: there while somebody writes, and after a writer who was stopped, or
+/// failed, before all names that it gave were on disk.
+const WRITING: &str = "writing";
 /// Stock restic keeps its locks here and expects the directory.
 const LOCKS: &str = "locks";
 const LOCK_FILE: &str = "ringfence.lock";
@@ -71,7 +75,19 @@ struct Held(Vec<(Id, Bytes)>);
 
 /// The right to write, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct WriteLock(#[expect(dead_code, reason = "the open file holds the lock")] File);
+pub(crate) struct WriteLock<'a> {
+    storage: &'a Storage,
+    #[expect(dead_code, reason = "the open file holds the lock")]
+    file: File,
+}
+
+impl Drop for WriteLock<'_> {
+    fn drop(&mut self) {
+        if self.storage.state().unsynced.is_empty() {
+            let _ = fs::remove_file(self.storage.writing());
+        }
+    }
+}
 
 impl Storage {
     /// Storage in `dir`, which need not exist yet.
@@ -99,8 +115,9 @@ impl Storage {
         &self.dir
     }
 
-    /// Takes the writer's lock without waiting, and sweeps what a crashed writer left.
-    pub(crate) fn lock(&self) -> Result<WriteLock> {
+    /// Takes the writer's lock without waiting, sweeps what a crashed writer left, and puts
+    /// on disk what it named: all that can be seen from here on would survive a power cut.
+    pub(crate) fn lock(&self) -> Result<WriteLock<'_>> {
         let path = self.dir.join(LOCK_FILE);
         let file = OpenOptions::new()
             .create(true)
@@ -117,15 +134,46 @@ impl Storage {
             Err(e) => return Err(e).at("lock", &path),
         }
         if let Ok(entries) = fs::read_dir(self.dir.join(TEMPORARY)) {
-            // All but the list of packs that may lie in their places unnamed.
-            for entry in entries.flatten().filter(|entry| entry.file_name() != ENTERING) {
+            // All but the list of packs that may lie in their places unnamed, and the mark.
+            let kept = |name: &OsStr| name == ENTERING || name == WRITING;
+            for entry in entries.flatten().filter(|entry| !kept(&entry.file_name())) {
                 let _ = fs::remove_file(entry.path());
             }
         }
         // A thread of an attempt that failed may have set packs aside after its release:
         // their files were swept just now.
         self.state().waiting.clear();
-        Ok(WriteLock(file))
+        self.mark_writing().at("mark the beginning of writing in", &self.dir)?;
+        self.sync().at("sync", &self.dir)?;
+        Ok(WriteLock { storage: self, file })
+    }
+
+    fn writing(&self) -> PathBuf {
+        self.dir.join(TEMPORARY).join(WRITING)
+    }
+
+    /// Leaves the mark of a writer. Where one is already, any name may have been given
+    /// without being on disk. The mark itself is never synced: it tells of processes that
+    /// were killed, and a power cut takes with it the names that it would tell of.
+    fn mark_writing(&self) -> io::Result<()> {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.writing()) {
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let mut doubtful = vec![self.dir.clone()];
+                for kind in ALL_FILE_TYPES {
+                    doubtful.push(self.dir.join(kind.dirname()));
+                }
+                for sub in fs::read_dir(self.dir.join(FileType::Pack.dirname()))? {
+                    doubtful.push(sub?.path());
+                }
+                doubtful.retain(|path| path.is_dir());
+                self.state().unsynced.extend(doubtful);
+                Ok(())
+            }
+            // A vault that is only being made has no such directory, and no names in doubt.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// Makes the directories of a vault.
@@ -703,6 +751,23 @@ mod tests {
         assert_eq!((listed(), there()), (0, false));
         assert!(storage.remove(FileType::Snapshot, &id, false).is_err(), "for one run only");
         assert!(storage.path(FileType::Key, &key).exists());
+    }
+
+    #[test]
+    fn a_writer_that_was_stopped_leaves_a_mark_and_the_next_one_takes_it_away() {
+        let top = tempfile::tempdir().unwrap();
+        let storage = Storage::new(&top.path().join("v"));
+        storage.create().unwrap();
+        storage.sync().unwrap();
+        let stopped = storage.lock().unwrap();
+        storage.state().unsynced.insert(storage.dir().join("index"));
+        drop(stopped);
+        assert!(storage.writing().exists(), "names are not on disk, and nobody is told");
+        let next = Storage::new(storage.dir());
+        let lock = next.lock().unwrap();
+        assert!(next.state().unsynced.is_empty());
+        drop(lock);
+        assert!(!storage.writing().exists());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::copy::{self, CopyOutcome, CopyRequest, Source, Target};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
+use crate::giants::{self, Giant};
 use crate::history::{self, History, KeptCounts};
 use crate::key::VaultKey;
 use crate::prune::{self, PruneForecast, PruneReport, PruneRequest};
@@ -184,6 +185,16 @@ impl Vault {
         accept: impl Fn(&Snapshot) -> bool,
     ) -> Result<Option<Snapshot>> {
         history::newest_with(&self.engine, paths, accept)
+    }
+
+    /// Directories in a snapshot that tools make again from what lies beside them, together
+    /// by name, the largest first. Reads every directory of the snapshot.
+    ///
+    /// # Errors
+    /// When it does not exist or is damaged.
+    pub fn giants(&self, snapshot: SnapshotId) -> Result<Vec<Giant>> {
+        let repo = self.engine.repo()?;
+        giants::find(&self.engine, &repo, &catalog::load(&self.engine, &repo, snapshot.0)?)
     }
 
     /// Opens a snapshot to look into it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use ringfence_model::api::{FolderRequest, FolderSetRequest};
 use ringfence_model::folder::Access;
+use ringfence_model::health::LeftOut;
 use ringfence_model::pattern::{Pattern, PatternError};
 use ringfence_model::profile::Selector;
 use ringfence_model::status::FolderStatus;
@@ -127,6 +128,10 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
                 out.json_object(&folder)?;
             } else {
                 out.print(&lists::folder(&folder, app.now(), &out.style))?;
+                let route = Route::new("/v1/folders/large").query_path("path", &folder.path);
+                // A vault that cannot be read is told of above.
+                let large: Vec<LeftOut> = app.get(route).await.unwrap_or_default();
+                out.print(&lists::worth_leaving_out(&large))?;
             }
         }
         FolderCommand::Remove { dir } => {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ringfence_model::api::{Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
-use ringfence_model::health::FolderHealth;
+use ringfence_model::health::{FolderHealth, LeftOut};
 use ringfence_model::kept::KeptView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
@@ -145,6 +145,30 @@ fn health_lines(health: &FolderHealth, now: Timestamp) -> String {
     }
     for entry in &health.not_covered.first {
         out.push_str(&format!("not covered: {}\n", visible(entry)));
+    }
+    for LeftOut { pattern, entries, bytes } in &health.not_covered.excluded {
+        let (entries, bytes) = (words::count(*entries, "path"), words::size(*bytes));
+        out.push_str(&format!("left out by rule: {}  {entries}, {bytes}\n", visible(pattern)));
+    }
+    out
+}
+
+/// What could be left out of a folder's backup, and how; empty where nothing is worth it.
+#[must_use]
+pub fn worth_leaving_out(large: &[LeftOut]) -> String {
+    let mut out = String::new();
+    for LeftOut { pattern, entries, bytes } in large {
+        let (entries, bytes) = (words::count(*entries, "path"), words::size(*bytes));
+        out.push_str(&format!(
+            "large, and made again by its tools: {pattern}  {entries}, {bytes}\n"
+        ));
+    }
+    if !large.is_empty() {
+        let patterns: Vec<String> = large.iter().map(|one| format!("{:?}", one.pattern)).collect();
+        out.push_str(&format!(
+            "to leave that out, in the configuration: [folder.backup] exclude = [{}]\n",
+            patterns.join(", ")
+        ));
     }
     out
 }

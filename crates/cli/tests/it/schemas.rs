@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use ringfence_model::bytes::BytePath;
+use ringfence_model::health::{CheckProblem, CheckView, RepairView, TouchedSnapshot};
 use ringfence_model::history::{
     Change, ChangeCounts, ChangeKind, DiffView, EntryKind, HistoryEntry, HistoryView, PathChange,
     PlanView, SnapshotKind, SnapshotView, TextDiff,
 };
+use ringfence_model::kept::{KeptView, Loss};
+use ringfence_model::prune::{Judged, PruneView};
 use ringfence_testkit::schema::violations;
 use serde_json::{Value, json};
 
@@ -69,6 +72,47 @@ fn plan() -> PlanView {
     }
 }
 
+fn check() -> CheckView {
+    let paths = vec![BytePath::from_bytes(b"\xff")];
+    let snapshot =
+        TouchedSnapshot { id: "0123".into(), time: None, whole: false, entries: 1, paths };
+    let problem = CheckProblem {
+        error: false,
+        name: "pack-unused".into(),
+        what: "a pack is not used".into(),
+        file: Some("data/00/00".into()),
+        touched: 1,
+        snapshots: vec![snapshot],
+    };
+    CheckView { snapshots: 1, bytes_read: 2, problems: vec![problem] }
+}
+
+fn repair() -> RepairView {
+    let words = || vec!["words".to_owned()];
+    RepairView { applied: false, steps: words(), beyond: words(), healed: words(), check: check() }
+}
+
+fn prune() -> PruneView {
+    let judged = || vec![Judged::new(&snapshot(), vec!["the newest".into()])];
+    PruneView {
+        folder: "/work".into(),
+        rule: "monthly".into(),
+        forget: judged(),
+        keep: judged(),
+        vault_bytes: 3,
+        freed_now: 2,
+        freed_later: 1,
+        rewritten: 0,
+        applied: false,
+    }
+}
+
+fn versions() -> Vec<KeptView> {
+    let path = BytePath::from_bytes(b"caf\xe9");
+    let time = snapshot().time;
+    vec![KeptView { number: 1, time, loss: Loss::Removed, path, bytes: 5, mode: 0o644 }]
+}
+
 fn status() -> Value {
     let mut status = tables::status();
     // A field of a later version is in no schema of this one.
@@ -97,8 +141,13 @@ fn json_is_as_its_schema_says() {
         ("POST /v1/undelete", plan()),
         ("GET /v1/status", value(status())),
         ("GET /v1/folders", value(status()["folders"].clone())),
+        ("POST /v1/backup/pin", value(json!(snapshot()))),
+        ("POST /v1/backup/check", Reply::Stream(vec![json!({ "done": check() })])),
+        ("POST /v1/backup/repair", Reply::Stream(vec![json!({ "done": repair() })])),
+        ("POST /v1/backup/prune", Reply::Stream(vec![json!({ "done": prune() })])),
+        ("GET /v1/sessions/s1/kept", value(json!(versions()))),
     ]);
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["history"], "history"),
         (&["diff"], "diff"),
         (&["show", "latest", "x"], "show"),
@@ -108,6 +157,11 @@ fn json_is_as_its_schema_says() {
         (&["status"], "status"),
         (&["backup", "status"], "folders"),
         (&["folder", "list"], "folders"),
+        (&["history", "--pin", "latest"], "snapshot"),
+        (&["backup", "check"], "check"),
+        (&["backup", "check", "--repair"], "repair"),
+        (&["backup", "prune", "--dry-run"], "prune"),
+        (&["session", "kept", "s1"], "versions"),
     ];
     for (arguments, name) in cases {
         let ran = home.run(&[arguments, &["--json"]].concat()).expect(0);

@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{ConfigView, FolderLookup, FolderRequest, FolderSetRequest};
+use ringfence_model::health::LeftOut;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::{Answer, App, stream_of};
@@ -18,6 +19,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/folders", get(list).post(add).delete(remove))
         .route("/v1/folders/lookup", get(lookup))
         .route("/v1/folders/set", post(set))
+        .route("/v1/folders/large", get(large))
         .route("/v1/profiles", get(profiles))
         .route("/v1/config", get(config))
         .route("/v1/config/check", post(check))
@@ -41,6 +43,10 @@ async fn remove(State(daemon): App, Query(request): Query<FolderRequest>) -> Ans
 
 async fn set(State(daemon): App, Json(request): Json<FolderSetRequest>) -> Answer<FolderStatus> {
     Ok(Json(daemon.set_folder(&request).await?))
+}
+
+async fn large(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<Vec<LeftOut>> {
+    Ok(Json(daemon.worth_leaving_out(&request.path).await?))
 }
 
 async fn profiles(State(daemon): App) -> Answer<Vec<ProfileView>> {

@@ -113,28 +113,43 @@ pub struct ProtectionRecord {
     pub shrunken: Option<Shrunken>,
 }
 
-/// A snapshot that held many files.
+/// How much a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// Files.
+    pub files: u64,
+    /// Bytes in them.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+/// A snapshot that held much.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fullest {
     /// Its id.
     pub snapshot: String,
-    /// How many.
-    pub files: u64,
+    /// How much.
+    #[serde(flatten)]
+    pub held: Held,
     /// When it was taken.
     pub at: jiff::Timestamp,
 }
 
-/// A folder that suddenly lost most of its files.
+/// A folder that suddenly lost most of what it held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shrunken {
     /// The last full snapshot.
     pub snapshot: String,
-    /// Files in it.
-    pub files: u64,
+    /// What it holds.
+    #[serde(flatten)]
+    pub held: Held,
     /// When it was taken.
     pub at: jiff::Timestamp,
     /// Files that are left.
     pub left: u64,
+    /// Bytes that are left.
+    #[serde(default)]
+    pub left_bytes: u64,
     /// When that was noticed.
     pub noticed: jiff::Timestamp,
 }

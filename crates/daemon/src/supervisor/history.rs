@@ -1,15 +1,22 @@
 //! Looking back: history, differences, single files of old states.
 
+use std::path::Path;
+
 use axum::body::Body;
 use ringfence_model::api::{DiffRequest, HistoryQuery, ShowQuery};
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
+use ringfence_model::health::LeftOut;
 use ringfence_model::history::{DiffView, HistoryView, ShowView};
 use ringfence_model::session::SessionState;
 
 use super::{Daemon, failed};
 use crate::vaults::{self, Comparison};
 
+/// Leaving out less than this is not worth the trouble…
+const MANY_BYTES: u64 = 64 * 1024 * 1024;
+/// … unless it is that many files and directories.
+const MANY_ENTRIES: u64 = 5000;
 /// Bytes of a file on the way from a vault to whoever asked.
 const ON_THE_WAY: usize = 256 * 1024;
 
@@ -25,6 +32,17 @@ impl Daemon {
         let mut view = self.vaults.history(&folder, path, limit).await?;
         self.mark_pinned(&folder, view.snapshots.iter_mut().map(|entry| &mut entry.snapshot));
         Ok(view)
+    }
+
+    /// Directories of a folder that are worth leaving out of its backup, the largest first:
+    /// a tool makes them again, and they are large.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub async fn worth_leaving_out(&self, directory: &Path) -> Result<Vec<LeftOut>, ApiError> {
+        let mut found = self.vaults.giants(&self.registered(directory)?).await?;
+        found.retain(|one| one.bytes >= MANY_BYTES || one.entries >= MANY_ENTRIES);
+        Ok(found)
     }
 
     /// What changed between two states.

@@ -46,7 +46,8 @@ impl Daemon {
 
     /// Pins the last full snapshot of a folder that suddenly lost most of its files.
     pub(super) fn pin_full(&self, folder: &Folder, shrunken: &Shrunken) {
-        let reason = format!("the last before {} files became {}", shrunken.files, shrunken.left);
+        let held = shrunken.held.files;
+        let reason = format!("the last before {held} files became {}", shrunken.left);
         if let Err(error) = self.pin(folder, &shrunken.snapshot, &reason, None) {
             // No prune lets it go all the same, as long as the alarm stands.
             tracing::error!(folder = %folder.id, %error, "the last full snapshot could not be pinned");

@@ -216,7 +216,7 @@ impl Daemon {
 
 /// What of a folder its newest snapshot does not hold.
 fn gaps(path: &impl std::fmt::Display, health: &FolderHealth) -> Option<Problem> {
-    let NotCovered { unreadable, torn, first } = &health.not_covered;
+    let NotCovered { unreadable, torn, first, .. } = &health.not_covered;
     if *unreadable + *torn == 0 {
         return None;
     }

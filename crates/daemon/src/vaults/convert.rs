@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ringfence_model::health::NotCovered;
+use ringfence_model::health::{LeftOut, NotCovered};
 use ringfence_model::history::{Change, ChangeKind, EntryKind, SnapshotKind, SnapshotView};
 use ringfence_vault::{
     Change as VaultChange, DiffEntry, Difference, Entry, EntryKind as VaultEntryKind, EntryPath,
-    Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
+    Excluded, Giant, Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
 };
 
 use super::byte_path;
@@ -61,7 +61,18 @@ pub(super) fn not_covered(outcome: &SnapshotOutcome) -> NotCovered {
         unreadable: outcome.unreadable.len() as u64,
         torn: outcome.changed_while_read.len() as u64,
         first: unreadable.chain(torn).take(super::NAMED).collect(),
+        excluded: outcome.excluded.iter().flatten().map(left_out).collect(),
     }
+}
+
+/// What could be left out.
+pub(super) fn giant(giant: &Giant) -> LeftOut {
+    LeftOut { pattern: giant.pattern.to_owned(), entries: giant.entries, bytes: giant.bytes }
+}
+
+fn left_out(excluded: &Excluded) -> LeftOut {
+    let Excluded { pattern, entries, bytes } = excluded;
+    LeftOut { pattern: pattern.clone(), entries: *entries, bytes: *bytes }
 }
 
 /// How an entry that both states have differs.

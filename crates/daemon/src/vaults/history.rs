@@ -10,6 +10,7 @@ use std::time::Duration;
 use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
+use ringfence_model::health::LeftOut;
 use ringfence_model::history::{
     Change, ChangeCounts, ChangeKind, DiffView, EntryView, HistoryEntry, HistoryView, PathChange,
     ShowView, TextDiff,
@@ -46,6 +47,17 @@ pub(crate) struct Comparison {
 }
 
 impl Vaults {
+    /// What the newest snapshot holds that tools make again, the largest first.
+    pub(crate) async fn giants(&self, folder: &Folder) -> Result<Vec<LeftOut>, ApiError> {
+        let vault = self.vault(folder).await?;
+        let look = move || match vault.snapshots()?.snapshots.first() {
+            Some(newest) => vault.giants(newest.id),
+            None => Ok(Vec::new()),
+        };
+        let found = blocking(look).await.map_err(|error| vault_error(&error))?;
+        Ok(found.iter().map(convert::giant).collect())
+    }
+
     /// The snapshots of a folder (`path` is empty), or those in which a path changed.
     pub(crate) async fn history(
         &self,

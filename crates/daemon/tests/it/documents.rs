@@ -6,6 +6,9 @@ use std::path::Path;
 use ringfence_model::api::{DiffRequest, HistoryQuery, RestoreRequest, ShowQuery};
 use ringfence_model::bytes::encode;
 use ringfence_model::document::{Document, Folders};
+use ringfence_model::health::{CheckRequest, RepairRequest};
+use ringfence_model::protection::Actor;
+use ringfence_model::prune::{PinRequest, PruneRequest};
 use ringfence_testkit::schema::violations;
 use ringfenced::supervisor::report::Report;
 use serde::Serialize;
@@ -61,6 +64,26 @@ async fn real_answers_are_as_their_schemas_say() {
         };
         check("plan", &Document::new(lab.daemon.restore(request, &nobody).await.expect("a plan")));
     }
+    let request = PinRequest {
+        folder: folder(),
+        snapshot: first.clone(),
+        pinned: true,
+        reason: None,
+        terminal: None,
+    };
+    let pinned = lab.daemon.set_pin(&request, Actor::default()).await.expect("pinned");
+    check("snapshot", &Document::new(pinned));
+    let request = PruneRequest { folder: folder(), agreed: None };
+    check("prune", &Document::new(lab.daemon.prune(request, &nobody).await.expect("a plan")));
+    let vault = lab.daemon.status().await.expect("status").folders.remove(0).vault;
+    fs::remove_file(vault.join("snapshots").join(&first)).expect("damaged");
+    fs::write(vault.join("snapshots").join("ab".repeat(32)), "no snapshot").expect("damaged");
+    let request = CheckRequest { folder: folder(), read_data: true };
+    let checked = lab.daemon.check(request, &nobody).await.expect("checked");
+    assert!(!checked.is_good(), "{checked:#?}");
+    check("check", &Document::new(checked));
+    let request = RepairRequest { folder: folder(), read_data: false, apply: false };
+    check("repair", &Document::new(lab.daemon.repair(request, &nobody).await.expect("a plan")));
     let status = lab.daemon.status().await.expect("status");
     check("folders", &Document::new(Folders { folders: status.folders.clone() }));
     check("status", &status);

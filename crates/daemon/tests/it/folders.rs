@@ -3,9 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use ringfence_model::api::{BackupSetRequest, FolderSetRequest, HistoryQuery, PauseRequest};
+use ringfence_model::api::{
+    BackupSetRequest, FolderSetRequest, HistoryQuery, PauseRequest, RestoreRequest, ShowQuery,
+};
+use ringfence_model::bytes::encode;
 use ringfence_model::error::ErrorKind;
 use ringfence_model::folder::Access;
+use ringfence_model::health::LeftOut;
 use ringfence_model::protection::Actor;
 use ringfence_model::status::{FolderStatus, Protection};
 use ringfenced::supervisor::report::{Report, Told};
@@ -193,4 +197,65 @@ async fn rules_are_written_into_the_configuration() {
     assert_eq!(status.profiles, Some(vec!["label:self-hosted".to_owned()]));
     assert!(lab.daemon.config.text().contains("self-hosted"));
     assert!(lab.daemon.config.text().contains("hide = [\".env\"]"), "{}", lab.daemon.config.text());
+}
+
+#[tokio::test]
+async fn what_is_worth_leaving_out_is_large_and_made_again() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.project.join("node_modules")).expect("made");
+    fs::create_dir_all(lab.project.join("more/target")).expect("made");
+    fs::write(lab.project.join("package.json"), "{}").expect("written");
+    fs::write(lab.project.join("more/Cargo.toml"), "").expect("written");
+    fs::write(lab.project.join("more/target/small"), "1").expect("written");
+    let object = fs::File::create(lab.project.join("node_modules/large")).expect("made");
+    object.set_len(64 << 20).expect("long");
+    lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
+    let found = lab.daemon.worth_leaving_out(&lab.project).await.expect("looked");
+    let expected = LeftOut { pattern: "node_modules/".into(), entries: 2, bytes: 64 << 20 };
+    assert_eq!(found, [expected], "what is small is no trouble");
+}
+
+#[tokio::test]
+async fn what_a_person_leaves_out_is_counted_and_left_alone_by_undo() {
+    let lab = Lab::new();
+    lab.configure(&format!(
+        "[[folder]]\npath = {:?}\n[folder.backup]\nexclude = [\"cache/\", \"*.tmp\"]\n",
+        lab.project
+    ));
+    fs::create_dir(lab.project.join("cache")).expect("made");
+    fs::write(lab.project.join("cache/object"), "12345").expect("written");
+    let nobody = Report::nobody();
+    let added = lab.daemon.add_folder(&lab.project, &nobody).await.expect("added");
+    let left_out = |status: &FolderStatus| {
+        let excluded = status.health.as_ref().expect("known").not_covered.excluded.clone();
+        excluded.into_iter().map(|it| (it.pattern, it.entries, it.bytes)).collect::<Vec<_>>()
+    };
+    let expected = [("cache/".to_owned(), 2, 5), ("*.tmp".to_owned(), 0, 0)];
+    assert_eq!(left_out(&added), expected);
+
+    let first = added.last_snapshot.expect("one").id;
+    let query = ShowQuery {
+        folder: lab.project.clone(),
+        snapshot: first.clone(),
+        path_b64: encode(b"cache"),
+    };
+    assert!(lab.daemon.entry(query).await.is_err(), "it is in the vault all the same");
+
+    fs::write(lab.project.join("cache/object"), "6").expect("written");
+    fs::write(lab.project.join("more"), "m").expect("written");
+    let request = RestoreRequest {
+        folder: lab.project.clone(),
+        at: Some(first),
+        to: None,
+        paths: Vec::new(),
+        dry_run: false,
+    };
+    let done = lab.daemon.restore(request, &nobody).await.expect("restored");
+    assert!(done.conflicts.is_empty(), "{done:?}");
+    assert!(!lab.project.join("more").exists());
+    assert_eq!(fs::read(lab.project.join("cache/object")).expect("there"), b"6");
+    assert_eq!(
+        left_out(&status_of(&lab).await),
+        [("cache/".to_owned(), 2, 1), expected[1].clone()]
+    );
 }

@@ -50,6 +50,11 @@ impl Lab {
         Self { daemon: Daemon::new(self.daemon.layout.clone()), ..self }
     }
 
+    /// Writes the configuration, as a person does.
+    pub(crate) fn configure(&self, text: &str) {
+        std::fs::write(self.daemon.config.path(), text).expect("written");
+    }
+
     /// A copy of the project as it is now.
     pub(crate) fn reference(&self, name: &str) -> PathBuf {
         let copy = self.directory.path().join(name);

@@ -13,10 +13,6 @@ use ringfenced::supervisor::report::Report;
 
 use crate::Lab;
 
-fn configure(lab: &Lab, text: &str) {
-    fs::write(lab.daemon.config.path(), text).expect("written");
-}
-
 /// Snapshots of long ago, four days apart, the oldest first.
 async fn old_snapshots(lab: &Lab) -> Vec<String> {
     let status = lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
@@ -60,7 +56,7 @@ fn pin(lab: &Lab, snapshot: &str, pinned: bool) -> PinRequest {
 async fn what_was_agreed_to_goes_and_nothing_else() {
     let lab = Lab::new();
     let old = old_snapshots(&lab).await;
-    configure(&lab, "[defaults.backup]\nkeep = \"everything for 1 hour, daily for 1 week\"\n");
+    lab.configure("[defaults.backup]\nkeep = \"everything for 1 hour, daily for 1 week\"\n");
     let pinned = lab.daemon.set_pin(&pin(&lab, &old[1][..12], true), Actor::default()).await;
     assert_eq!(pinned.expect("pinned").pinned.as_deref(), Some("before the move"));
 
@@ -118,7 +114,7 @@ async fn a_vault_over_its_limit_asks_and_goes_on() {
     assert!(size.bytes > 0 && size.limit > size.bytes, "{size:?}");
     assert!(status.problems.iter().all(|problem| !problem.message.contains("limit")));
 
-    configure(&lab, "[defaults.backup]\nlimit = \"1KiB\"\n");
+    lab.configure("[defaults.backup]\nlimit = \"1KiB\"\n");
     let problems = lab.daemon.status().await.expect("status").problems;
     let problem =
         problems.iter().find(|problem| problem.message.contains("over its limit of 1KiB"));

@@ -3,12 +3,16 @@
 //! which patterns there are.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ringfence_model::pattern::{self, Pattern};
+use ignore::Match;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ringfence_model::pattern::Pattern;
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat2};
 use rustix::io::Errno;
 
@@ -19,10 +23,50 @@ use super::{BENEATH, Beneath, stat_at};
 const DEEPEST_LOOK: usize = 2000;
 
 /// What a folder hides and protects.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Names {
-    pub(crate) hide: Vec<Pattern>,
-    pub(crate) protect: Vec<Pattern>,
+    hide: Gitignore,
+    protect: Gitignore,
+}
+
+impl Names {
+    /// # Errors
+    /// What is wrong with a pattern.
+    pub(crate) fn new(hide: &[Pattern], protect: &[Pattern]) -> Result<Self, String> {
+        Ok(Self { hide: compiled(hide)?, protect: compiled(protect)? })
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { hide: Gitignore::empty(), protect: Gitignore::empty() }
+    }
+}
+
+fn compiled(patterns: &[Pattern]) -> Result<Gitignore, String> {
+    // Paths are given relative to the folder, and nothing is to be cut off them.
+    let mut builder = GitignoreBuilder::new(".");
+    builder.allow_unclosed_class(false);
+    for pattern in patterns {
+        builder
+            .add_line(None, pattern.as_str())
+            .map_err(|error| format!("`{pattern}`: {error}"))?;
+    }
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// Whether a path fits, or a directory that it lies in: what lies in one that fits cannot be
+/// taken out again.
+fn fits(patterns: &Gitignore, path: &[u8], is_dir: bool) -> bool {
+    if patterns.is_empty() || path.is_empty() {
+        return false;
+    }
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    ends.chain([path.len()]).any(|end| {
+        let is_dir = is_dir || end < path.len();
+        let name = Path::new(OsStr::from_bytes(&path[..end]));
+        matches!(patterns.matched(name, is_dir), Match::Ignore(_))
+    })
 }
 
 /// Inodes of files with several names of which one is hidden, or protected.
@@ -60,11 +104,11 @@ impl NameRules {
     }
 
     fn hides(&self, path: &[u8], is_dir: bool) -> bool {
-        pattern::matches(&self.names.hide, path, is_dir)
+        fits(&self.names.hide, path, is_dir)
     }
 
     fn protects(&self, path: &[u8], is_dir: bool) -> bool {
-        pattern::matches(&self.names.protect, path, is_dir)
+        fits(&self.names.protect, path, is_dir)
     }
 
     fn hides_inode(&self, inode: u64) -> bool {
@@ -293,5 +337,40 @@ fn directory(dir: &OwnedFd, name: &CStr, path: Vec<u8>) -> io::Result<Option<Ope
         // and so to everybody inside.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::ACCESS) => Ok(None),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_they_mean_to_git() {
+        for (patterns, path, is_dir, expected) in [
+            (&[".env"][..], &b".env"[..], false, true),
+            (&[".env"], b"a/b/.env", false, true),
+            (&[".env"], b".env.local", false, false),
+            (&[".env"], b".ENV", false, false),
+            (&[".env"], b".env/inside", false, true),
+            (&["/.env"], b"a/.env", false, false),
+            (&["a/b"], b"c/a/b", false, false),
+            (&["secrets/"], b"secrets", true, true),
+            (&["secrets/"], b"secrets", false, false),
+            (&["secrets/"], b"x/secrets/key", false, true),
+            (&["secrets/**"], b"secrets", true, false),
+            (&["secrets/**"], b"secrets/a/b", false, true),
+            (&["a/**/b"], b"a/x/y/b", false, true),
+            (&["*.pem"], b"keys/a.pem", false, true),
+            (&["[!a-c]x"], b"bx", false, false),
+            (&[".env*", "!.env.example"], b".env.example", false, false),
+            (&["d", "!d/keep"], b"d/keep", false, true),
+            (&["caf?"], b"caf\xe9", false, true),
+            (&["*"], b"", true, false),
+            (&[], b"a", false, false),
+        ] {
+            let all: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
+            let found = fits(&compiled(&all).unwrap(), path, is_dir);
+            assert_eq!(found, expected, "{patterns:?} {path:?}");
+        }
     }
 }

@@ -41,11 +41,14 @@ impl Lab {
         }
         fs::hard_link(at(".env"), at("alias")).unwrap();
         fs::hard_link(at("my.lock"), at("lock-alias")).unwrap();
-        let all = |patterns: &[&str]| patterns.iter().map(|text| text.parse().unwrap()).collect();
-        let names = Names {
-            hide: all(&[".env", "/secrets/**", "/a/b/c/.key"]),
-            protect: all(&["*.lock", "/git/hooks/**"]),
+        let all = |patterns: &[&str]| -> Vec<_> {
+            patterns.iter().map(|text| text.parse().unwrap()).collect()
         };
+        let names = Names::new(
+            &all(&[".env", "/secrets/**", "/a/b/c/.key"]),
+            &all(&["*.lock", "/git/hooks/**"]),
+        )
+        .unwrap();
         let fs = guarded_names(temp.path(), names);
         fs.folder.look_for_links().unwrap();
         Self { temp, fs }

@@ -12,8 +12,8 @@ use ringfence_vault::{
     VaultKey, WalkReason,
 };
 
+use crate::edits::{carry_out, edit, moves, named};
 use crate::lab::{Lab, is_root, run};
-use crate::property::{Edit, carry_out, edit, named};
 
 /// What a vault that has never seen the folder makes of it.
 fn full(lab: &Lab, name: &str) -> SnapshotOutcome {
@@ -362,10 +362,7 @@ proptest! {
                 let before = named(&lab.folder, edit);
                 let _ = carry_out(&lab.folder, edit);
                 for path in before.into_iter().chain(named(&lab.folder, edit)) {
-                    match edit {
-                        Edit::Rename(..) => changes.whole(path),
-                        _ => changes.entry(path),
-                    }
+                    if moves(edit) { changes.whole(path) } else { changes.entry(path) }
                 }
             }
             let made = same_as_full(&lab, changes, &n.to_string());

@@ -1,14 +1,14 @@
-//! A folder that fights back: swapped names, pipes, unreadable and moving files.
+//! A folder that fights back: unreadable, moving and very deep entries, mounts.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringfence_vault::{ChangeSet, EntryKind, Point, SnapshotId, SnapshotKind, Vault};
+use ringfence_vault::{Point, SnapshotKind};
 
 use crate::lab::{Lab, assert_same, is_root};
 
@@ -27,96 +27,7 @@ fn beside<T>(act: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
     result
 }
 
-fn contents(vault: &Vault, id: SnapshotId, dir: &[u8], found: &mut Vec<(Vec<u8>, Vec<u8>)>) {
-    for entry in vault.list_dir(id, dir).unwrap() {
-        match entry.kind {
-            EntryKind::Directory => contents(vault, id, &entry.path.0, found),
-            EntryKind::File => {
-                let mut bytes = Vec::new();
-                vault.read_file(id, &entry.path.0, &mut bytes).unwrap();
-                found.push((entry.path.0, bytes));
-            }
-            _ => {}
-        }
-    }
-}
-
-fn swap(a: &Path, b: &Path) {
-    let cwd = rustix::fs::CWD;
-    let _ = rustix::fs::renameat_with(cwd, a, cwd, b, rustix::fs::RenameFlags::EXCHANGE);
-}
-
-#[test]
-fn swapped_links_never_lead_a_snapshot_outside() {
-    const SECRET: &[u8] = b"the secret outside the folder";
-    let lab = Lab::new();
-    let outside = lab.dir.path().join("outside");
-    fs::create_dir(&outside).unwrap();
-    fs::write(outside.join("file"), SECRET).unwrap();
-    lab.write("file", "harmless");
-    lab.write("dir/file", "harmless");
-    // Renamed within the folder, so that a snapshot may meet either at either name.
-    symlink(outside.join("file"), lab.path("swap-file")).unwrap();
-    symlink(&outside, lab.path("swap-dir")).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, lab.path("pipe"), rustix::fs::Mode::from(0o600)).unwrap();
-    lab.write("piped", "harmless");
-    lab.write("was-file", "harmless");
-    lab.write("was-dir/file", "harmless");
-    // A directory and a link to the one outside, on the way to a file of the same name.
-    lab.write("way/below/file", "harmless");
-    symlink(&outside, lab.path("way/elsewhere")).unwrap();
-    let swaps = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&swaps);
-    let at = |name: &str| lab.path(name);
-    let pairs = [
-        (at("file"), at("swap-file")),
-        (at("dir"), at("swap-dir")),
-        (at("pipe"), at("piped")),
-        (at("was-file"), at("was-dir")),
-        (at("way/below"), at("way/elsewhere")),
-        (at("file"), at("pipe")),
-    ];
-    let seconds = if std::env::var_os("RINGFENCE_SOAK").is_some() { 60 } else { 5 };
-    let taken = beside(
-        move || {
-            for (a, b) in &pairs {
-                swap(a, b);
-            }
-            counter.fetch_add(1, Ordering::Relaxed);
-        },
-        || {
-            let start = Instant::now();
-            let mut taken = Vec::new();
-            while start.elapsed() < Duration::from_secs(seconds) {
-                let one = Instant::now();
-                // Every other one by a change list, which opens other things.
-                let mut request = lab.request(SnapshotKind::Periodic);
-                request.changes = taken.last().filter(|_| taken.len() % 2 == 1).map(|since| {
-                    let mut changes = ChangeSet::new(*since);
-                    let names = ["file", "dir", "pipe", "was-file", "way", "way/below"];
-                    names.iter().for_each(|name| changes.entry(*name));
-                    changes
-                });
-                taken.push(lab.vault.snapshot(&request).unwrap().snapshot.id);
-                assert!(one.elapsed() < Duration::from_secs(10), "a snapshot hung");
-                // A comparison opens files too.
-                lab.vault.diff(Point::Folder(&lab.folder), Point::Snapshot(taken[0])).unwrap();
-            }
-            taken
-        },
-    );
-    assert!(swaps.load(Ordering::Relaxed) > 200 && taken.len() > 5);
-    for id in &taken {
-        let mut found = Vec::new();
-        contents(&lab.vault, *id, b"", &mut found);
-        for (path, bytes) in found {
-            assert_ne!(bytes, SECRET, "{} leaked", String::from_utf8_lossy(&path));
-        }
-    }
-    lab.assert_whole();
-}
-
-/// Also run by `faults::child` under another user, for whom modes count.
+/// Also run by `children::child` under another user, for whom modes count.
 pub(crate) fn unreadable_entries_keep_their_stored_version() {
     let lab = Lab::new();
     lab.write("file", "one");
@@ -191,7 +102,7 @@ fn for_whom_modes_count(part: &str, act: fn()) {
     let program = place.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let played = crate::faults::play(&[part, place.path().to_str().unwrap()]);
+    let played = crate::children::play(&[part, place.path().to_str().unwrap()]);
     let mut command = std::process::Command::new(&program);
     command.args(played.get_args());
     for (name, value) in played.get_envs() {

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 
 use jiff::Timestamp;
 use ringfence_vault::{
-    Guard, Labels, RestoreReport, RestoreRequest, Selection, SnapshotKind, SnapshotOutcome,
-    SnapshotRequest, Vault, VaultKey,
+    Guard, Labels, RestoreReport, RestoreRequest, Selection, SnapshotId, SnapshotKind,
+    SnapshotOutcome, SnapshotRequest, Vault, VaultKey,
 };
 
 pub(crate) struct Lab {
@@ -67,8 +67,12 @@ impl Lab {
     }
 
     pub(crate) fn restore_request(&self, to: &SnapshotOutcome, guard: Guard) -> RestoreRequest {
+        self.request_by_id(to.snapshot.id, guard)
+    }
+
+    pub(crate) fn request_by_id(&self, snapshot: SnapshotId, guard: Guard) -> RestoreRequest {
         RestoreRequest {
-            snapshot: to.snapshot.id,
+            snapshot,
             target: self.folder.clone(),
             selection: Selection::All,
             delete_extra: true,
@@ -85,10 +89,16 @@ impl Lab {
 
     /// Restores a snapshot into a new directory.
     pub(crate) fn restore_elsewhere(&self, to: &SnapshotOutcome, name: &str) -> PathBuf {
+        self.restore_by_id(to.snapshot.id, name)
+    }
+
+    pub(crate) fn restore_by_id(&self, snapshot: SnapshotId, name: &str) -> PathBuf {
         let target = self.dir.path().join(name);
         fs::create_dir(&target).unwrap();
-        let request =
-            RestoreRequest { target: target.clone(), ..self.restore_request(to, Guard::Nothing) };
+        let request = RestoreRequest {
+            target: target.clone(),
+            ..self.request_by_id(snapshot, Guard::Nothing)
+        };
         let plan = self.vault.plan_restore(&request).unwrap();
         let report = self.vault.apply(&plan, &self.staging(), None, Default::default()).unwrap();
         assert_eq!(report.kept_conflicts, []);

@@ -6,18 +6,25 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "helpers fail and skip aloud, as tests do"
+    clippy::print_stdout,
+    reason = "helpers fail, skip aloud and talk to one another, as tests do"
 )]
 
 mod basics;
+mod broken_disk;
 mod changes;
+mod children;
 mod copies;
 mod damage;
+mod edits;
 mod faults;
+mod faulty;
 mod history;
 mod hostile;
+mod kills;
 mod lab;
 mod links;
+mod model;
 mod mounted;
 mod place;
 mod property;
@@ -28,4 +35,5 @@ mod restore;
 mod restore_faults;
 mod servers;
 mod stock_restic;
+mod swap;
 mod whole;

@@ -1,11 +1,11 @@
-//! What has the folder's place: the folder, something else, or a wiped one.
+//! What has the folder's place: the folder, or something else.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use ringfence_vault::{FolderProblem, Shrink, SnapshotKind, SnapshotMode, VaultError, WalkReason};
+use ringfence_vault::{FolderProblem, SnapshotKind, SnapshotMode, VaultError, WalkReason};
 
 use crate::lab::{Lab, is_root, run};
 
@@ -83,30 +83,4 @@ fn a_mount_that_comes_or_goes_is_never_taken_for_the_folder() {
     assert!(lab.snapshot(SnapshotKind::Periodic).unchanged);
     run("umount", [&lab.folder]);
     assert_eq!(refused(&lab, &lab.folder), FolderProblem::Unmounted);
-}
-
-#[test]
-fn a_folder_that_is_wiped_in_steps_names_the_last_full_snapshot() {
-    let lab = Lab::new();
-    for n in 0..260 {
-        lab.write(&format!("d{}/f{n}", n % 10), n.to_string());
-    }
-    let full = lab.snapshot(SnapshotKind::Opening);
-    assert_eq!(full.shrunk, None);
-    let mut shrunk = Vec::new();
-    for n in 0..10 {
-        fs::remove_dir_all(lab.path(&format!("d{n}"))).unwrap();
-        let made = lab.snapshot(SnapshotKind::Periodic);
-        shrunk.push(made.shrunk);
-    }
-    let how: Vec<_> = shrunk.iter().map(|s| s.map(|s| s.how)).collect();
-    assert_eq!(how[..4], [None; 4], "less than half is gone");
-    assert_eq!(how[4..8], [Some(Shrink::Files); 4]);
-    assert_eq!(how[9], Some(Shrink::Emptied));
-    let named = shrunk[4].unwrap();
-    assert_eq!((named.full, named.held), (full.snapshot.id, full.counts));
-    // What comes after it is no alarm any more.
-    lab.write("new", "n");
-    assert_eq!(lab.snapshot(SnapshotKind::Periodic).shrunk, None);
-    assert_eq!(lab.snapshot(SnapshotKind::Periodic).shrunk, None);
 }

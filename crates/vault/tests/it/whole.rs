@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use ringfence_vault::{Excluded, SnapshotKind, SnapshotMode, VaultError, WalkReason};
+use ringfence_vault::{
+    Entry, Excluded, Giant, Guard, SnapshotKind, SnapshotMode, VaultError, WalkReason,
+};
 
 use crate::lab::{Lab, assert_same};
 
@@ -108,7 +110,24 @@ fn what_is_left_out_is_counted_and_nothing_else_is() {
     std::thread::sleep(std::time::Duration::from_millis(60));
     let again = take(&patterns);
     assert!(again.unchanged);
-    assert_eq!(again.excluded.unwrap()[0], entry("target/", 7, 17));
+    assert_eq!(again.excluded.as_ref().unwrap()[0], entry("target/", 7, 17));
+    // Nor does going back touch it: no snapshot has it, so nothing could bring it back.
+    lab.write("src/main.rs", "other");
+    lab.write("src/new", "n");
+    let mut guard = lab.request(SnapshotKind::BeforeRestore);
+    guard.excludes = patterns.iter().map(|p| (*p).to_owned()).collect();
+    let guard = Guard::Snapshot(lab.vault.snapshot(&guard).unwrap().snapshot.id);
+    let plan = lab.vault.plan_restore(&lab.restore_request(&again, guard)).unwrap();
+    let paths = |list: &[Entry]| list.iter().map(|e| e.path.lossy()).collect::<Vec<_>>();
+    assert_eq!(
+        (paths(&plan.deleted), paths(&plan.replaced)),
+        (vec!["src/new".into()], vec!["src/main.rs".into()])
+    );
+    assert_eq!(plan.kept_conflicts, []);
+    let report = lab.vault.apply(&plan, &lab.staging(), None, Default::default()).unwrap();
+    assert_eq!(report.kept_conflicts, []);
+    assert_eq!(fs::read(lab.path("target/debug/more.o")).unwrap(), b"x");
+    assert_eq!(fs::read(lab.path("src/main.rs")).unwrap(), b"fn main() {}");
     // With other patterns a change list is no help.
     let mut request = lab.request(SnapshotKind::Manual);
     request.changes = Some(ringfence_vault::ChangeSet::new(again.snapshot.id));
@@ -119,6 +138,27 @@ fn what_is_left_out_is_counted_and_nothing_else_is() {
     request.excludes = vec!["a/[z-".into()];
     let error = lab.vault.snapshot(&request).unwrap_err();
     assert!(matches!(error, VaultError::Exclude { .. }), "{error}");
+}
+
+#[test]
+fn what_tools_make_again_is_found_where_they_can() {
+    let lab = Lab::new();
+    lab.write("web/package.json", "{}");
+    lab.write("web/node_modules/a/index.js", "12345");
+    lab.write("web/node_modules/a/node_modules/b/index.js", "123");
+    lab.write("more/package.json", "{}");
+    lab.write("more/node_modules/c", "1");
+    lab.write("Cargo.toml", "");
+    lab.write("target/debug/x", "1234567890123");
+    // No tool made these from anything that is there.
+    lab.write("notes/target/aim", "one");
+    lab.write("notes/node_modules/mine", "two");
+    lab.write("odd/target/x", "three");
+    fs::create_dir(lab.path("odd/Cargo.toml")).unwrap();
+    let made = lab.snapshot(SnapshotKind::Manual);
+    let found = lab.vault.giants(made.snapshot.id).unwrap();
+    let giant = |pattern, entries, bytes| Giant { pattern, entries, bytes };
+    assert_eq!(found, [giant("target/", 3, 13), giant("node_modules/", 8, 9)]);
 }
 
 /// Content that could not be read is old content: the snapshot itself has to say so,

@@ -14,7 +14,7 @@ pub(super) struct ClosedCrate {
 /// Crates with a closed list of dependencies.
 pub(super) const CLOSED_CRATES: &[ClosedCrate] = &[ClosedCrate {
     name: "ringfence-model",
-    only: &["base64", "jiff", "schemars", "serde", "serde_json", "thiserror", "toml"],
+    only: &["base64", "globset", "jiff", "schemars", "serde", "serde_json", "thiserror", "toml"],
 }];
 
 /// A dependency that only the named crates may have.

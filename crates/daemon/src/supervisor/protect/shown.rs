@@ -1,6 +1,7 @@
 //! How well a folder is protected, as status shows it. Says only what is known.
 
 use ringfence_model::folder::Folder;
+use ringfence_model::size::Size;
 use ringfence_model::status::{Problem, Severity, ShrunkenStatus, WatchMode, WatchStatus};
 
 use super::guard::wall_of;
@@ -82,8 +83,10 @@ fn shrunken(record: &Shrunken) -> ShrunkenStatus {
     ShrunkenStatus {
         snapshot: record.snapshot.clone(),
         time: record.at,
-        files: record.files,
+        files: record.held.files,
+        bytes: record.held.bytes,
         left: record.left,
+        left_bytes: record.left_bytes,
     }
 }
 
@@ -98,10 +101,19 @@ pub(in crate::supervisor) fn problems(path: &std::path::Path, watch: &WatchStatu
         let id: String = shrunken.snapshot.chars().take(8).collect();
         tell(
             Severity::Error,
-            format!(
-                "{path} suddenly holds {} of {} files; the snapshot before is kept",
-                shrunken.left, shrunken.files
-            ),
+            // Where not the files are gone but what was in them, their number says nothing.
+            if shrunken.left.saturating_mul(2) < shrunken.files || shrunken.left == 0 {
+                format!(
+                    "{path} suddenly holds {} of {} files; the snapshot before is kept",
+                    shrunken.left, shrunken.files
+                )
+            } else {
+                format!(
+                    "{path} suddenly holds {} of {} in its files; the snapshot before is kept",
+                    Size::bytes(shrunken.left_bytes),
+                    Size::bytes(shrunken.bytes)
+                )
+            },
             Some(format!(
                 "ringfence diff {id} now --folder {path} · put it back: ringfence restore --at {id} \
                  --folder {path} · it is right: ringfence backup accept {path}"

@@ -6,18 +6,20 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::store::{Fullest, Shrunken};
+use crate::store::{Fullest, Held, Shrunken};
 
 /// What was lost so long ago was not lost suddenly.
 const SUDDEN: SignedDuration = SignedDuration::from_hours(24);
 /// Fewer files gone are daily work, unless none is left.
 const FEW: u64 = 20;
+/// Nor is a loss of fewer bytes than this worth an alarm while the files are there.
+const LITTLE: u64 = 256 * 1024 * 1024;
 
 /// A snapshot as far as it matters here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counted<'a> {
     pub(super) snapshot: &'a str,
-    pub(super) files: u64,
+    pub(super) held: Held,
     pub(super) at: Timestamp,
 }
 
@@ -27,35 +29,46 @@ pub(super) fn judge(
     alarm: Option<Shrunken>,
     now: Counted<'_>,
 ) -> (Option<Fullest>, Option<Shrunken>) {
-    let this = Fullest { snapshot: now.snapshot.to_owned(), files: now.files, at: now.at };
+    let this = Fullest { snapshot: now.snapshot.to_owned(), held: now.held, at: now.at };
+    let (left, left_bytes) = (now.held.files, now.held.bytes);
     if let Some(alarm) = alarm {
         // It stays until the files are back; what it is compared with stays as well.
-        let full = Fullest { snapshot: alarm.snapshot.clone(), files: alarm.files, at: alarm.at };
-        return if shrank(&full, now.files) {
-            (Some(full), Some(Shrunken { left: now.files, ..alarm }))
+        let full = Fullest { snapshot: alarm.snapshot.clone(), held: alarm.held, at: alarm.at };
+        return if shrank(full.held, now.held) {
+            (Some(full), Some(Shrunken { left, left_bytes, ..alarm }))
         } else {
             (Some(this), None)
         };
     }
     match fullest {
-        Some(full) if shrank(&full, now.files) && !is_old(&full, now.at) => {
+        Some(full) if shrank(full.held, now.held) && !is_old(&full, now.at) => {
             let alarm = Shrunken {
                 snapshot: full.snapshot.clone(),
-                files: full.files,
+                held: full.held,
                 at: full.at,
-                left: now.files,
+                left,
+                left_bytes,
                 noticed: now.at,
             };
             (Some(full), Some(alarm))
         }
-        Some(full) if now.files < full.files && !is_old(&full, now.at) => (Some(full), None),
+        Some(full) if is_less(now.held, full.held) && !is_old(&full, now.at) => (Some(full), None),
         _ => (Some(this), None),
     }
 }
 
-fn shrank(full: &Fullest, left: u64) -> bool {
-    let gone = full.files.saturating_sub(left);
-    (left == 0 && gone > 0) || (gone >= FEW && left < full.files / 2)
+fn shrank(full: Held, left: Held) -> bool {
+    let gone = full.files.saturating_sub(left.files);
+    let bytes_gone = full.bytes.saturating_sub(left.bytes);
+    (left.files == 0 && gone > 0)
+        || (gone >= FEW && left.files < full.files / 2)
+        || (bytes_gone >= LITTLE && left.bytes < full.bytes / 2)
+}
+
+/// Whether one of the two became less: what is still larger in the other way would hide
+/// a loss in steps.
+const fn is_less(now: Held, full: Held) -> bool {
+    now.files < full.files || now.bytes < full.bytes
 }
 
 fn is_old(full: &Fullest, now: Timestamp) -> bool {
@@ -72,9 +85,13 @@ mod tests {
 
     impl World {
         fn snapshot(&mut self, hour: i64, files: u64) -> Option<(String, u64)> {
+            self.holding(hour, Held { files, bytes: files })
+        }
+
+        fn holding(&mut self, hour: i64, held: Held) -> Option<(String, u64)> {
             let at = Timestamp::from_second(hour * 3600).expect("a time");
-            let name = format!("{hour}:{files}");
-            let now = Counted { snapshot: &name, files, at };
+            let name = format!("{hour}:{}", held.files);
+            let now = Counted { snapshot: &name, held, at };
             (self.0, self.1) = judge(self.0.take(), self.1.take(), now);
             self.1.as_ref().map(|alarm| (alarm.snapshot.clone(), alarm.left))
         }
@@ -92,6 +109,20 @@ mod tests {
         assert_eq!(world.snapshot(400, 0), Some(("0:100".into(), 0)), "it does not go by itself");
         assert_eq!(world.snapshot(401, 100), None);
         assert_eq!(world.snapshot(402, 0), Some(("401:100".into(), 0)));
+    }
+
+    #[test]
+    fn files_that_lost_what_was_in_them_are_noticed_though_they_are_all_there() {
+        let mut world = World(None, None);
+        let mib = |mib: u64| Held { files: 10, bytes: mib << 20 };
+        assert_eq!(world.holding(0, mib(1000)), None);
+        assert_eq!(world.holding(1, Held { files: 11, ..mib(600) }), None, "more, and less");
+        assert_eq!(world.holding(2, mib(499)), Some(("0:10".into(), 10)));
+        assert_eq!(world.holding(3, mib(900)), None);
+        let mut world = World(None, None);
+        assert_eq!(world.holding(0, mib(300)), None);
+        assert_eq!(world.holding(1, mib(50)), None, "a build directory was cleaned");
+        assert_eq!(world.holding(2, mib(40)), Some(("0:10".into(), 10)), "enough is enough");
     }
 
     #[test]

@@ -15,8 +15,9 @@ use super::guard::{Guard, makes_way};
 use super::schedule::{Job, Moment, Outcome, Walk};
 use super::shrink::{self, Counted};
 use crate::host::clock;
-use crate::store::ProtectionRecord;
+use crate::store::{Held, ProtectionRecord};
 use crate::supervisor::Daemon;
+use crate::supervisor::folders;
 use crate::supervisor::report::Report;
 use crate::vaults::{Changes, How};
 use crate::watch::{Dirty, Mode, RootLost};
@@ -203,24 +204,33 @@ impl Daemon {
             }
             _ => None,
         };
-        let how =
-            How { changes, cancel: cancel.clone(), background: job.is_some(), at: began.wall };
         let folder = &guard.folder;
+        let rules = folders::rules_of(&folder.path, &self.config.last_good());
+        let how = How {
+            changes,
+            cancel: cancel.clone(),
+            excludes: rules.exclude.iter().map(ToString::to_string).collect(),
+            background: job.is_some(),
+            at: began.wall,
+        };
         let outcome = self.vaults.snapshot(folder, (want.kind, want.session), how, report).await;
         match outcome {
             Ok(done) => {
-                let (view, not_covered) = (done.view, done.not_covered);
-                let done = if done.walked { Job::Walk(walk) } else { Job::Changes { polled } };
+                let (view, mut not_covered) = (done.view, done.not_covered);
                 let known = taken.stored();
                 {
                     let mut state = guard.state();
                     state.base = Some(view.id.clone());
+                    if !done.walked {
+                        not_covered.excluded = std::mem::take(&mut state.not_covered.excluded);
+                    }
                     state.not_covered = not_covered;
                 }
-                if let (Job::Walk(_), Some(base)) = (done, base) {
+                if let (true, Some(base)) = (done.walked, base) {
                     self.count_missed(guard, (&base, &view.id), known).await;
                 }
-                (done, Ok(view))
+                let job = if done.walked { Job::Walk(walk) } else { Job::Changes { polled } };
+                (job, Ok(view))
             }
             Err(_) if cancel.is_cancelled() => (Job::Walk(walk), Err(Miss::GaveWay)),
             Err(error) => (Job::Walk(walk), Err(Miss::Failed(error))),
@@ -314,12 +324,13 @@ fn record_of(
 ) -> Option<ProtectionRecord> {
     let error = match outcome {
         Ok(view) => {
-            let now = Counted { snapshot: &view.id, files: view.files, at: began.wall };
+            let held = Held { files: view.files, bytes: view.bytes };
+            let now = Counted { snapshot: &view.id, held, at: began.wall };
             let known = before.shrunken.is_some();
             let (fullest, shrunken) = shrink::judge(before.fullest, before.shrunken, now);
             if let (Some(shrunken), false) = (&shrunken, known) {
                 let folder = guard.folder.path.display();
-                tracing::error!(%folder, left = shrunken.left, before = shrunken.files, "most files are gone");
+                tracing::error!(%folder, left = shrunken.left, before = shrunken.held.files, "most of it is gone");
             }
             return Some(ProtectionRecord {
                 snapshot: Some(view.id.clone()),
