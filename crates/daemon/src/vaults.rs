@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ringfence_model::bytes::BytePath;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -88,11 +89,21 @@ pub(crate) struct Taken {
     pub(crate) not_covered: NotCovered,
 }
 
+/// An opened vault, and when somebody wanted it last.
+struct Opened {
+    vault: Arc<Vault>,
+    used: Instant,
+}
+
+/// A vault that nobody used for so long gives back the memory of its index: loading that
+/// again takes a fraction of a second.
+const RESTING: Duration = Duration::from_secs(60);
+
 /// All vaults.
 pub(crate) struct Vaults {
     layout: Layout,
     store: Store,
-    open: Mutex<HashMap<FolderId, Arc<Vault>>>,
+    open: Mutex<HashMap<FolderId, Opened>>,
     writers: Mutex<HashMap<FolderId, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether keys also go into the desktop's keyring: not those of a directory that some
     /// other program, such as a test, made for itself.
@@ -144,7 +155,8 @@ impl Vaults {
             tokio::spawn(keyring::keep(folder.id.clone(), folder.path.clone(), key));
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(open.entry(folder.id.clone()).or_insert_with(|| Arc::new(vault))))
+        let new = || Opened { vault: Arc::new(vault), used: Instant::now() };
+        Ok(Arc::clone(&open.entry(folder.id.clone()).or_insert_with(new).vault))
     }
 
     fn opened(&self, id: &FolderId) -> Option<Arc<Vault>> {
@@ -154,7 +166,18 @@ impl Vaults {
         if !there {
             open.remove(id);
         }
-        open.get(id).cloned()
+        let opened = open.get_mut(id)?;
+        opened.used = Instant::now();
+        Some(Arc::clone(&opened.vault))
+    }
+
+    /// Has the vaults that nobody uses give back memory.
+    pub(crate) fn let_rest(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = |opened: &&Opened| Arc::strong_count(&opened.vault) == 1;
+        for opened in open.values().filter(unused).filter(|it| it.used.elapsed() >= RESTING) {
+            opened.vault.unload();
+        }
     }
 
     /// Forgets an open vault; it is opened anew when it is needed.
@@ -353,6 +376,9 @@ pub(crate) fn vault_error(error: &VaultError) -> ApiError {
             "a folder that is a mount point has no place beside it to prepare a restore; \
              restore elsewhere and copy: ringfence restore --to DIR",
         ),
+        VaultError::Path { what: "does not exist", .. } => {
+            api.hint("in which snapshots a path is: ringfence history PATH")
+        }
         VaultError::Folder { .. } => {
             api.hint("nothing in the vault was changed: ringfence history")
         }

@@ -129,6 +129,13 @@ impl Engine {
         Ok(repo)
     }
 
+    /// Forgets the loaded repository, which is by far the most that an opened vault keeps in
+    /// memory; it is loaded again when it is needed.
+    pub(crate) fn unload(&self) {
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.storage.let_go_of_packs();
+    }
+
     /// Removes packs that a writer put in their places and then could not name in an
     /// index. Only packs that were written down as such: what is merely not found in an
     /// index may be what a damaged index named. The caller holds the writer's lock.

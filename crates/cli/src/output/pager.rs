@@ -21,6 +21,8 @@ pub fn page(out: &Output, pager: Option<&str>, text: &str) -> Result<()> {
     };
     let mut command = command(program);
     command.args(&arguments).stdin(Stdio::piped());
+    // What is printed is UTF-8 whatever the locale says; less would show it byte by byte.
+    command.env("LESSCHARSET", "utf-8");
     // Without `-R` less would show the letters of the colours.
     if program.ends_with("less") && !arguments.iter().any(|argument| argument.contains('R')) {
         command.arg("-R");

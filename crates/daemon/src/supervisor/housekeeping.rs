@@ -1,4 +1,5 @@
-//! What goes on by itself: idle machines are stopped, gateways hear of new resolvers.
+//! What goes on by itself: idle machines are stopped, idle vaults give back memory, gateways
+//! hear of new resolvers.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -24,6 +25,7 @@ impl Daemon {
                 self.machines.announce_resolvers(&text).await;
             }
             self.stop_idle().await;
+            self.vaults.let_rest();
         }
     }
 
