@@ -34,6 +34,10 @@ pub enum FolderEdit {
     Profiles(Vec<String>),
     /// How it is visible.
     Access(Access),
+    /// What it hides.
+    Hide(Vec<String>),
+    /// What it protects.
+    Protect(Vec<String>),
     /// Whether it is backed up.
     Backup(bool),
     /// Forget every rule of this folder.
@@ -169,6 +173,8 @@ fn apply(document: &mut DocumentMut, folder: &Path, edit: &FolderEdit, home: &Pa
     match edit {
         FolderEdit::Profiles(profiles) => set(table, "profiles", Array::from_iter(profiles).into()),
         FolderEdit::Access(access) => set(table, "access", access.to_string().into()),
+        FolderEdit::Hide(names) => set(table, "hide", Array::from_iter(names).into()),
+        FolderEdit::Protect(names) => set(table, "protect", Array::from_iter(names).into()),
         FolderEdit::Backup(enabled) => {
             let backup = table.entry("backup").or_insert_with(toml_edit::table);
             if let Some(backup) = backup.as_table_mut() {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringfence_model::folder::{Access, Folder};
+use ringfence_model::folder::{Access, Folder, NameRules};
 use ringfence_model::status::ShareMode;
 use ringfence_share::{
     Access as ShareAccess, Alarm, Command, Mode, ShareSpec, SnapshotStart, Watch,
@@ -65,13 +65,22 @@ pub struct ShareReport {
     pub alarm: Option<Alarm>,
 }
 
+/// What of a folder a share shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// What it allows at most.
+    pub access: Access,
+    /// What it hides and protects.
+    pub names: NameRules,
+}
+
 /// Starts the share of a folder, closed: it answers nothing yet.
 ///
 /// # Errors
 /// When it does not come up, for example because a protection is missing on this host.
 pub async fn start(
     folder: &Folder,
-    access: Access,
+    shown: &Shown,
     tag: &str,
     sockets: &ShareSockets,
     uids: Option<ShareUids>,
@@ -82,7 +91,7 @@ pub async fn start(
         vhost_socket: sockets.vhost.clone(),
         control_socket: sockets.control.clone(),
         tag: tag.to_owned(),
-        access: match access {
+        access: match shown.access {
             Access::Ro => ShareAccess::Ro,
             Access::Rw => ShareAccess::Rw,
         },
@@ -93,7 +102,9 @@ pub async fn start(
         run_as: uids.map(|uids| uids.share),
         front_end: uids.map(|uids| uids.qemu),
         identity: Some((folder.device, folder.inode)),
-        keeper: (access == Access::Rw).then(|| sockets.keeper.clone()),
+        hide: shown.names.hide.clone(),
+        protect: shown.names.protect.clone(),
+        keeper: (shown.access == Access::Rw).then(|| sockets.keeper.clone()),
         threads: None,
         without: Vec::new(),
     };

@@ -14,6 +14,7 @@ use crate::history::PlanView;
 use crate::machine::Limits;
 use crate::mass_loss::GuardAction;
 use crate::name::{MachineName, ProfileName, SessionId};
+use crate::pattern::Pattern;
 use crate::profile::Network;
 use crate::protection::PauseLength;
 use crate::session::Session;
@@ -175,6 +176,12 @@ pub struct FolderSetRequest {
     /// How it is visible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<crate::folder::Access>,
+    /// The names that it hides, in place of those before; empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hide: Option<Vec<Pattern>>,
+    /// The names that it protects, in place of those before; empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<Vec<Pattern>>,
 }
 
 /// `POST /v1/machines`

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::copy::CopyTarget;
-use crate::folder::{Access, FolderRules};
+use crate::folder::{Access, FolderRules, NameRules};
 use crate::health::CheckEvery;
 use crate::mass_loss::{GuardRule, GuardWords};
 use crate::name::{ProfileName, RecipeName};
@@ -164,6 +164,10 @@ struct RawFolder {
     profiles: Option<Vec<Selector>>,
     #[serde(default)]
     access: Access,
+    #[serde(default)]
+    hide: Vec<Spanned<String>>,
+    #[serde(default)]
+    protect: Vec<Spanned<String>>,
     guard: Option<Spanned<GuardWords>>,
     #[serde(default)]
     backup: RawBackup,
@@ -318,6 +322,10 @@ impl Config {
                 copy: folder.backup.copy.map(copies).transpose()?,
                 exclude: patterns("exclude", folder.backup.exclude)?,
                 guard: guard(folder.guard)?,
+                names: NameRules {
+                    hide: patterns("hide", folder.hide)?,
+                    protect: patterns("protect", folder.protect)?,
+                },
             });
         }
 
@@ -506,6 +514,17 @@ mod tests {
     }
 
     #[test]
+    fn hidden_and_protected_names_are_patterns() {
+        let text = "[[folder]]\npath = \"/a\"\nhide = [\".env\", \"secrets/**\"]\nprotect = [\".git/hooks/**\"]\n";
+        let config = parse(text).expect("parses");
+        let names = &config.folders[0].names;
+        let words =
+            |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(words(&names.hide), [".env", "secrets/**"]);
+        assert_eq!(words(&names.protect), [".git/hooks/**"]);
+    }
+
+    #[test]
     fn mistakes_name_their_place_and_the_nearest_key() {
         let cases = [
             "[[folder]]\npath = \"~/a\"\nprofils = [\"claude\"]\n",
@@ -526,6 +545,9 @@ mod tests {
             "[[folder]]\npath = \"~/a\"\n[folder.backup]\nexcludes = [\"target/\"]\n",
             "[[folder]]\npath = \"~/a\"\naccess = \"write\"\n",
             "[defaults.guard]\nfile = 10\n",
+            "[[folder]]\npath = \"~/a\"\nhide = [\".env\", \"[a\"]\n",
+            "[[folder]]\npath = \"~/a\"\nprotect = [\"\"]\n",
+            "[[folder]]\npath = \"~/a\"\nhides = [\".env\"]\n",
             "[defaults]\nguard = { action = \"freeze\", percent = 120 }\n",
             "[[folder]]\npath = \"~/a\"\n[folder.guard]\naction = \"frezee\"\n",
             "[defaults]\nmemory = 4096\n",

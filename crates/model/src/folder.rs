@@ -37,6 +37,15 @@ pub enum Access {
     Rw,
 }
 
+/// Names of a folder that a machine does not see, or cannot change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRules {
+    /// They do not exist inside, and cannot be made there.
+    pub hide: Vec<Pattern>,
+    /// They can be read inside, and not be written, made, removed or replaced.
+    pub protect: Vec<Pattern>,
+}
+
 /// The rules of one folder, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderRules {
@@ -64,6 +73,9 @@ pub struct FolderRules {
     /// What the guard against mass loss does; what is left out, the defaults say.
     #[serde(default)]
     pub guard: GuardWords,
+    /// Names that machines do not see or cannot change.
+    #[serde(default)]
+    pub names: NameRules,
 }
 
 impl FolderRules {
@@ -80,6 +92,7 @@ impl FolderRules {
             copy: None,
             exclude: Vec::new(),
             guard: GuardWords::default(),
+            names: NameRules::default(),
         }
     }
 }

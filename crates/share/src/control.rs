@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::beneath::Beneath;
 use crate::gate::{Gate, Status};
+use crate::ops::Mode;
 use crate::spec::Command;
 
 /// Longest line that is read, in bytes.
@@ -72,6 +73,12 @@ impl Control {
         }
     }
 
+    /// Before anything is shown that was closed, what must not be shown is known.
+    fn may_open(&self, mode: Mode) -> bool {
+        let opens = self.gate.status().mode == Mode::Closed && mode != Mode::Closed;
+        !opens || self.folder.look_for_links().is_ok()
+    }
+
     fn status(&self) -> serde_json::Value {
         json!(Status { alarm: self.folder.alarm(), ..self.gate.status() })
     }
@@ -79,6 +86,9 @@ impl Control {
     fn answer(&self, line: &[u8]) -> serde_json::Value {
         match serde_json::from_slice(line) {
             Ok(Command::Get(_)) => self.status(),
+            Ok(Command::Set(mode)) if !self.may_open(mode) => {
+                json!({ "error": "the folder cannot be looked through for hidden and protected names" })
+            }
             Ok(Command::Set(mode)) => match self.gate.set(mode, || self.folder.refresh()) {
                 Ok(_) => self.status(),
                 Err(error) => json!({ "error": error.to_string() }),

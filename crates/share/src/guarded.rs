@@ -553,4 +553,6 @@ mod kill_tests;
 #[cfg(test)]
 mod loss_tests;
 #[cfg(test)]
+mod name_tests;
+#[cfg(test)]
 mod tests;

@@ -16,12 +16,13 @@ use vhost_user_backend::VhostUserDaemon;
 use virtiofsd::vhost_user::{MAX_TAG_LEN, VhostUserFsBackend, VhostUserFsBackendBuilder};
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::beneath::{Beneath, Owners, Parts};
+use crate::beneath::{Beneath, Names, Owners, Parts};
 use crate::confine::{self, ConfineError, Filter, Mapping};
 use crate::control::Control;
 use crate::gate::{Gate, SetError};
 use crate::guarded::Guarded;
 use crate::keep::Keeper;
+use crate::ops::Mode;
 use crate::spec::{Failure, Ready, ShareSpec, Started};
 
 /// Longest description of a share, in bytes.
@@ -199,10 +200,14 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
             guest_gid: spec.guest_gid,
         },
         keeper,
+        names: Names::new(&spec.hide, &spec.protect).map_err(RunError::Spec)?,
         most_descriptors: inside.descriptors,
     })
     .map_err(|error| server(error.to_string()))?;
     let folder = Arc::new(folder);
+    if spec.mode != Mode::Closed {
+        folder.look_for_links().map_err(|error| server(error.to_string()))?;
+    }
 
     let backend = VhostUserFsBackendBuilder::default()
         .set_thread_pool_size(threads)

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use ringfence_model::pattern::Pattern;
 use serde::{Deserialize, Serialize};
 
 use crate::keep::SnapshotStart;
@@ -51,6 +52,12 @@ pub struct ShareSpec {
     /// is kept and no journal is written.
     #[serde(default)]
     pub keeper: Option<PathBuf>,
+    /// Names that do not exist for a guest.
+    #[serde(default)]
+    pub hide: Vec<Pattern>,
+    /// Names that a guest can read and not change.
+    #[serde(default)]
+    pub protect: Vec<Pattern>,
     /// Threads that carry out operations, 1 to 16; by default as many as the
     /// machine has processors, 2 to 4.
     #[serde(default)]

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use ringfence_model::api::{FolderRequest, FolderSetRequest};
 use ringfence_model::folder::Access;
 use ringfence_model::health::LeftOut;
+use ringfence_model::pattern::{Pattern, PatternError};
 use ringfence_model::profile::Selector;
 use ringfence_model::status::FolderStatus;
 
@@ -49,7 +50,31 @@ pub enum FolderCommand {
         /// Whether agents may write in it
         #[arg(long, value_name = "ro|rw", value_parser = access)]
         access: Option<Access>,
+        /// A name that machines do not see, as in a .gitignore; again for more. Replaces those
+        /// before; `none` for none
+        #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
+        hide: Vec<Name>,
+        /// A name that machines can read but not change; again for more. Replaces those before;
+        /// `none` for none
+        #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
+        protect: Vec<Name>,
     },
+}
+
+/// One value of `--hide` or `--protect`; `None`: the word `none`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name(Option<Pattern>);
+
+fn name_pattern(text: &str) -> std::result::Result<Name, String> {
+    if text == "none" {
+        return Ok(Name(None));
+    }
+    text.parse().map(|pattern| Name(Some(pattern))).map_err(|error: PatternError| error.to_string())
+}
+
+/// The patterns in place of those before, where any were given.
+fn names(given: Vec<Name>) -> Option<Vec<Pattern>> {
+    (!given.is_empty()).then(|| given.into_iter().filter_map(|name| name.0).collect())
 }
 
 /// The value of `--profiles`.
@@ -128,15 +153,20 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
                 }
             }
         }
-        FolderCommand::Set { dir, profiles, access } => {
-            if profiles.is_none() && access.is_none() {
-                return Err(usage("nothing to set: give --profiles or --access")
-                    .hint("ringfence folder set --help"));
+        FolderCommand::Set { dir, profiles, access, hide, protect } => {
+            let (hide, protect) = (names(hide), names(protect));
+            if profiles.is_none() && access.is_none() && hide.is_none() && protect.is_none() {
+                return Err(usage(
+                    "nothing to set: give --profiles, --access, --hide or --protect",
+                )
+                .hint("ringfence folder set --help"));
             }
             let request = FolderSetRequest {
                 path: app.directory(Some(&dir))?,
                 profiles: profiles.map(|selectors| selectors.0),
                 access,
+                hide,
+                protect,
             };
             app.post::<serde::de::IgnoredAny>(Route::new("/v1/folders/set"), &request).await?;
             let file = app.surroundings.layout.config_file();
@@ -170,6 +200,17 @@ pub async fn one(app: &App, dir: &Path) -> Result<FolderStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_replace_those_before_and_none_means_none() {
+        let read = |texts: &[&str]| {
+            names(texts.iter().map(|text| name_pattern(text).expect(text)).collect())
+        };
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&["none"]), Some(Vec::new()));
+        assert_eq!(read(&[".env", "secrets/**"]).map(|names| names.len()), Some(2));
+        assert!(name_pattern("[a").is_err());
+    }
 
     #[test]
     fn profiles_are_names_and_labels() {

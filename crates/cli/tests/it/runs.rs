@@ -1,7 +1,7 @@
 //! `run`, `exec` and `shell`: first contact, the request, the end and its exit code.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,6 +11,23 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{Home, Ran, Reply, Server, error};
+
+/// Reads a client's first frame, which is `Hello`.
+pub(crate) fn greeted(stream: &mut UnixStream) -> Value {
+    let mut head = [0; 5];
+    stream.read_exact(&mut head).expect("a header");
+    let (kind, length) = parse_header(head).expect("a header");
+    assert_eq!(kind, 5, "the first frame is Hello");
+    let mut hello = vec![0; length];
+    stream.read_exact(&mut hello).expect("a payload");
+    serde_json::from_slice(&hello).expect("JSON")
+}
+
+/// Sends a client one frame.
+pub(crate) fn send(stream: &mut UnixStream, kind: FromSession, payload: &[u8]) {
+    let head = header(kind as u8, payload.len()).expect("short");
+    stream.write_all(&head).and_then(|()| stream.write_all(payload)).expect("sent");
+}
 
 /// A session's process that greets on standard output, warns on standard error, and ends.
 struct Session {
@@ -34,16 +51,8 @@ impl Session {
         let listener = UnixListener::bind(&socket).expect("a socket");
         let thread = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
-            let mut head = [0; 5];
-            stream.read_exact(&mut head).expect("a header");
-            let (kind, length) = parse_header(head).expect("a header");
-            assert_eq!(kind, 5, "the first frame is Hello");
-            let mut hello = vec![0; length];
-            stream.read_exact(&mut hello).expect("a payload");
-            let mut send = |kind: FromSession, payload: &[u8]| {
-                let head = header(kind as u8, payload.len()).expect("short");
-                stream.write_all(&head).and_then(|()| stream.write_all(payload)).expect("sent");
-            };
+            let hello = greeted(&mut stream);
+            let mut send = |kind, payload: &[u8]| send(&mut stream, kind, payload);
             send(FromSession::Welcome, b"{\"terminal\":false,\"writer\":true}");
             send(FromSession::Stdout, b"out\x00put\n");
             send(FromSession::Stderr, b"warning\n");
@@ -53,13 +62,13 @@ impl Session {
             if stands {
                 stream.read_to_end(&mut Vec::new()).expect("it leaves");
             }
-            serde_json::from_slice(&hello).expect("JSON")
+            hello
         });
         Self { socket, thread }
     }
 }
 
-fn lookup(home: &Home, registered: bool) -> Reply {
+pub(crate) fn lookup(home: &Home, registered: bool) -> Reply {
     let work = home.path("work");
     let registered = registered.then_some(&work);
     Reply::Json(
@@ -68,7 +77,8 @@ fn lookup(home: &Home, registered: bool) -> Reply {
     )
 }
 
-fn summary(home: &Home, state: Value) -> Reply {
+/// A session that ended with 7.
+pub(crate) fn summary(home: &Home, state: Value) -> Reply {
     let mut session = json!({
         "id": "s-1", "profile": "shell", "machine": "m", "folder": "f1", "folder_path": home.path("work"),
         "command": ["sh"], "started": "2026-11-23T13:00:00Z", "ended": "2026-11-23T13:00:40Z",
@@ -188,21 +198,26 @@ fn the_inner_exit_code_and_the_output_come_through() {
     assert_eq!(hello, json!({ "watch_only": false, "terminal": null }));
 }
 
-#[test]
-fn a_frozen_session_is_left_as_it_is_where_nobody_can_be_asked() {
-    let home = Home::new();
-    let session = Session::standing(&home);
-    let frozen = json!({
+/// A session that the guard against mass loss stopped.
+pub(crate) fn frozen(home: &Home) -> Reply {
+    let session = json!({
         "id": "s-1", "profile": "shell", "machine": "m", "folder": "f1", "folder_path": home.path("work"),
         "command": ["sh"], "started": "2026-11-23T13:00:00Z", "ended": null, "exit": null, "state": "frozen",
         "guard": "freeze", "mass_loss": { "files": 500, "at": "2026-11-23T13:00:40Z" },
         "opening_snapshot": null, "closing_snapshot": null,
     });
+    Reply::Json(200, session)
+}
+
+#[test]
+fn a_frozen_session_is_left_as_it_is_where_nobody_can_be_asked() {
+    let home = Home::new();
+    let session = Session::standing(&home);
     let ready = json!({ "done": { "session": "s-1", "socket": session.socket, "machine": "m" } });
     let server = home.serve(&[
         ("GET /v1/folders/lookup", lookup(&home, true)),
         ("POST /v1/run", Reply::Stream(vec![ready])),
-        ("GET /v1/sessions/s-1", Reply::Json(200, frozen)),
+        ("GET /v1/sessions/s-1", frozen(&home)),
     ]);
     let ran = home.run(&["run", "--exit-file", "exit", "--", "sh"]).expect(250);
     for said in ["500 files", "ringfence session undo s-1", "ringfence session resume s-1"] {

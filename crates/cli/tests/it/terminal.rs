@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use ringfence_model::attach::FromSession;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 
+use crate::runs::{frozen, greeted, lookup, send, summary};
 use crate::support::{Home, Reply, error};
 
 /// The program in a terminal of its own.
@@ -128,6 +131,57 @@ fn undo_asks_and_does_what_was_agreed() {
     assert_eq!(terminal.end().0, Some(0));
     let bodies = server.bodies("POST /v1/undo");
     assert_eq!(bodies[2]["dry_run"], false);
+}
+
+#[test]
+fn a_frozen_session_goes_on_in_its_terminal_when_the_person_says_so() {
+    let home = Home::new();
+    let socket = home.path("home/run/s.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let session = std::thread::spawn(move || {
+        let welcome = b"{\"terminal\":true,\"writer\":true}";
+        let (mut stream, _) = listener.accept().expect("a client");
+        greeted(&mut stream);
+        send(&mut stream, FromSession::Welcome, welcome);
+        stream.read_to_end(&mut Vec::new()).expect("it leaves while it is asked");
+        let (mut stream, _) = listener.accept().expect("it comes back");
+        greeted(&mut stream);
+        send(&mut stream, FromSession::Welcome, welcome);
+        let ended = json!({ "exit": { "code": 7 }, "reason": null }).to_string();
+        send(&mut stream, FromSession::Ended, ended.as_bytes());
+    });
+    let ready = json!({ "done": { "session": "s-1", "socket": socket, "machine": "m" } });
+    let server = home.serve(&[
+        ("GET /v1/folders/lookup", lookup(&home, true)),
+        ("POST /v1/run", Reply::Stream(vec![ready])),
+        ("GET /v1/sessions/s-1", frozen(&home)),
+        ("POST /v1/sessions/s-1/resume", frozen(&home)),
+        ("POST /v1/sessions/s-1/close", summary(&home, json!({ "state": "ended" }))),
+    ]);
+    let mut terminal = Terminal::start(&home, &["run", "--", "sh"], &[]);
+    terminal.wait_for("[u/r/N] ");
+    assert!(terminal.seen.contains("\u{7}Frozen: session s-1"), "{:?}", terminal.seen);
+    terminal.write("r\n");
+    assert_eq!(terminal.end().0, Some(7));
+    assert_eq!(server.bodies("POST /v1/sessions/s-1/resume").len(), 1);
+    session.join().expect("both clients came");
+
+    // Whoever only presses Enter leaves it as it is.
+    let listener = {
+        std::fs::remove_file(home.path("home/run/s.sock")).expect("removed");
+        UnixListener::bind(home.path("home/run/s.sock")).expect("a socket")
+    };
+    let session = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        greeted(&mut stream);
+        stream.read_to_end(&mut Vec::new()).expect("it leaves");
+    });
+    let mut terminal = Terminal::start(&home, &["run", "--", "sh"], &[]);
+    terminal.wait_for("[u/r/N] ");
+    terminal.write("\n");
+    assert_eq!(terminal.end().0, Some(250));
+    assert_eq!(server.bodies("POST /v1/sessions/s-1/resume").len(), 1);
+    session.join().expect("its client left");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ringfence_model::copy::CopyRecord;
-use ringfence_model::folder::{Access, Folder};
+use ringfence_model::folder::{Access, Folder, NameRules};
 use ringfence_model::health::NotCovered;
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
@@ -78,6 +78,9 @@ pub struct ShareRuntime {
     pub guest_path: PathBuf,
     /// What the share allows at most.
     pub access: Access,
+    /// What it hides and protects.
+    #[serde(default)]
+    pub names: NameRules,
 }
 
 /// The registered folders, as stored.

@@ -5,6 +5,7 @@ use std::path::Path;
 use ringfence_model::api::{BackupKeyView, FolderSetRequest};
 use ringfence_model::error::ApiError;
 use ringfence_model::history::{SnapshotKind, SnapshotView};
+use ringfence_model::pattern::Pattern;
 use ringfence_model::status::FolderStatus;
 
 use super::protect::Want;
@@ -49,6 +50,13 @@ impl Daemon {
         }
         if let Some(access) = request.access {
             self.config.edit_folder(&folder.path, &FolderEdit::Access(access))?;
+        }
+        let words = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
+        if let Some(hide) = &request.hide {
+            self.config.edit_folder(&folder.path, &FolderEdit::Hide(words(hide)))?;
+        }
+        if let Some(protect) = &request.protect {
+            self.config.edit_folder(&folder.path, &FolderEdit::Protect(words(protect)))?;
         }
         self.folder_status(&folder)
     }

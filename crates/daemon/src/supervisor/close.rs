@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringfence_model::api::RunSummary;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::folder::{Access, Folder};
+use ringfence_model::folder::{Access, Folder, NameRules};
 use ringfence_model::history::{ChangeKind, SnapshotKind};
 use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::session::{Exit, Session, SessionState};
@@ -266,6 +266,11 @@ impl Daemon {
             .folders
             .into_iter()
             .find(|folder| folder.id == *id))
+    }
+
+    /// What a folder hides and protects.
+    pub(super) fn names_of(&self, folder: &Folder) -> NameRules {
+        folders::rules_of(&folder.path, &self.config.last_good()).names
     }
 
     pub(super) fn access(&self, folder: &Folder) -> Access {

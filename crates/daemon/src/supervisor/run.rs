@@ -28,6 +28,7 @@ use crate::gateways::NetworkRule;
 use crate::guest::recipe;
 use crate::host::{child, clock, facts, files};
 use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
+use crate::shares::Shown;
 
 /// Variables of the person's terminal that a command inside may know.
 const TERMINAL_VARIABLES: [&str; 6] = ["TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
@@ -259,7 +260,11 @@ impl Daemon {
             self.ensure_image(&session.machine, report).await?;
             let ready = self.machines.ensure_running(&session.machine, &rule, report).await?;
             let guest_path = match &folder {
-                Some(folder) => Some(self.machines.attach(&session.machine, folder, access).await?),
+                Some(folder) => {
+                    let names = self.names_of(folder);
+                    let shown = Shown { access, names };
+                    Some(self.machines.attach(&session.machine, folder, &shown).await?)
+                }
                 None => None,
             };
             Ok::<_, ApiError>((ready, guest_path))

@@ -1,6 +1,7 @@
 //! Vaults are looked after whether or not anything runs: one folder at a time, one piece
 //! of work at a time, and never while a snapshot or restore of that folder is waiting.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::health::{CheckRequest, CheckView, RepairRequest, RepairView};
 use ringfence_model::history::SnapshotKind;
+use ringfence_model::name::FolderId;
 use ringfence_vault::Cancel;
 
 use super::protect::Want;
@@ -22,6 +24,8 @@ const PERIOD: Duration = Duration::from_secs(20);
 const REST: u32 = 4;
 /// But never longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Where nothing was due, nobody looks again for so long.
+const QUIET: Duration = Duration::from_secs(5 * 60);
 
 impl Daemon {
     /// Checks a folder's vault.
@@ -75,26 +79,37 @@ impl Daemon {
     /// Looks after all vaults. Ends with the daemon.
     pub async fn verify_vaults(self: Arc<Self>) {
         let cancel = Cancel::default();
+        let mut quiet = HashMap::new();
         loop {
+            let every = self.config.last_good().defaults.check.duration().unsigned_abs();
             tokio::select! {
                 () = self.shutdown.cancelled() => {
                     cancel.cancel();
                     return;
                 }
-                () = self.verify_once(&cancel) => {}
+                () = self.verify_once(&mut quiet, every, &cancel) => {}
             }
-            let every = self.config.last_good().defaults.check.duration().unsigned_abs();
             tokio::time::sleep(PERIOD.min(every / 4)).await;
         }
     }
 
-    /// Does what is due for every folder.
-    async fn verify_once(&self, cancel: &Cancel) {
+    /// Does what is due for every folder, but not for those that are `quiet` until later.
+    async fn verify_once(
+        &self,
+        quiet: &mut HashMap<FolderId, Instant>,
+        every: Duration,
+        cancel: &Cancel,
+    ) {
         let folders = self.store.folders().map(|file| file.folders).unwrap_or_default();
+        quiet.retain(|_, until| *until > Instant::now());
         for folder in &folders {
+            if quiet.contains_key(&folder.id) {
+                continue;
+            }
             while let Some(took) = self.verify_piece(folder, cancel).await {
                 tokio::time::sleep((took * REST).min(LONGEST_REST)).await;
             }
+            quiet.insert(folder.id.clone(), Instant::now() + QUIET.min(every / 4));
         }
     }
 

@@ -189,11 +189,14 @@ async fn rules_are_written_into_the_configuration() {
         path: lab.project.join("src"),
         profiles: Some(vec!["label:self-hosted".to_owned().try_into().expect("selector")]),
         access: Some(Access::Ro),
+        hide: Some(vec![".env".parse().expect("a pattern")]),
+        protect: Some(Vec::new()),
     };
     let status = lab.daemon.set_folder(&request).await.expect("set");
     assert_eq!(status.access, Access::Ro);
     assert_eq!(status.profiles, Some(vec!["label:self-hosted".to_owned()]));
     assert!(lab.daemon.config.text().contains("self-hosted"));
+    assert!(lab.daemon.config.text().contains("hide = [\".env\"]"), "{}", lab.daemon.config.text());
 }
 
 #[tokio::test]

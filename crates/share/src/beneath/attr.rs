@@ -77,10 +77,13 @@ impl Beneath {
         } else {
             None
         };
+        let times = times(attr, valid);
+        if mode.is_some() || times.is_some() || valid.contains(SetattrValid::SIZE) {
+            self.may_change(&node)?;
+        }
         if valid.contains(SetattrValid::SIZE) {
             self.truncate(&node, attr.size, handle, who)?;
         }
-        let times = times(attr, valid);
         if mode.is_some() || times.is_some() {
             self.note_attributes(&node, who);
             let fd = self.path_fd(&node)?;

@@ -60,6 +60,7 @@ impl Beneath {
         who: Caller,
     ) -> io::Result<Entry> {
         let (_, dir) = self.dir(parent)?;
+        self.may_make(&dir, name, true)?;
         rustix::fs::mkdirat(&*dir, name, Mode::from_raw_mode(mode & 0o7777))?;
         self.note_made(Operation::MakeDirectory, parent, name, who);
         self.made(&dir, parent, name, who)
@@ -76,6 +77,7 @@ impl Beneath {
         let kind = FileType::from_raw_mode(rules::node_kind(mode)?);
         let mode = Mode::from_raw_mode(rules::file_mode(mode)?);
         let (_, dir) = self.dir(parent)?;
+        self.may_make(&dir, name, false)?;
         rustix::fs::mknodat(&*dir, name, kind, mode, 0)?;
         let regular = kind == FileType::RegularFile;
         let made = if regular { Operation::Create } else { Operation::MakeNode };
@@ -91,6 +93,7 @@ impl Beneath {
         who: Caller,
     ) -> io::Result<Entry> {
         let (_, dir) = self.dir(parent)?;
+        self.may_make(&dir, name, false)?;
         rustix::fs::symlinkat(target, &*dir, name)?;
         self.note_made(Operation::MakeLink, parent, name, who);
         self.made(&dir, parent, name, who)
@@ -113,6 +116,7 @@ impl Beneath {
             | OFlags::NOCTTY
             | OFlags::CLOEXEC;
         let (_, dir) = self.dir(parent)?;
+        self.may_make(&dir, name, false)?;
         match openat2(&*dir, name, host_flags, mode, BENEATH) {
             Ok(fd) => {
                 let stat = stat_fd(&fd)?;
@@ -169,6 +173,7 @@ impl Beneath {
     pub(crate) fn unlink(&self, parent: u64, name: &CStr, who: Caller) -> io::Result<()> {
         let (_, dir) = self.dir(parent)?;
         let _locked = self.names.lock(parent, parent);
+        self.may_lose(&dir, name)?;
         self.before_removal(&dir, parent, name)?;
         let lost = self.before_losing(&dir, parent, name);
         self.losing(Operation::Remove, (&dir, parent, name), who, || {
@@ -181,6 +186,7 @@ impl Beneath {
     pub(crate) fn rmdir(&self, parent: u64, name: &CStr, who: Caller) -> io::Result<()> {
         let (_, dir) = self.dir(parent)?;
         let _locked = self.names.lock(parent, parent);
+        self.may_lose(&dir, name)?;
         let lost = self.before_losing(&dir, parent, name);
         self.note_made(Operation::RemoveDirectory, parent, name, who);
         rustix::fs::unlinkat(&*dir, name, AtFlags::REMOVEDIR)?;
@@ -204,6 +210,7 @@ impl Beneath {
         let (_, new_dir) = self.dir(new_parent)?;
         let _locked = self.names.lock(old_parent, new_parent);
         let (old, new) = ((old_parent, old_name), (new_parent, new_name));
+        self.may_rename((&old_dir, old_name), (&new_dir, new_name), flags)?;
         let replaces = !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE)
             && !same_file((&old_dir, old_name), (&new_dir, new_name));
         if replaces {
@@ -232,6 +239,25 @@ impl Beneath {
         Ok(())
     }
 
+    /// That the names on both sides may be lost and made.
+    fn may_rename(
+        &self,
+        (old_dir, old_name): (&OwnedFd, &CStr),
+        (new_dir, new_name): (&OwnedFd, &CStr),
+        flags: RenameFlags,
+    ) -> io::Result<()> {
+        let is_dir = |dir: &OwnedFd, name: &CStr| {
+            stat_at(dir, name).is_ok_and(|stat| u32::from(stat.stx_mode) & 0o170_000 == 0o040_000)
+        };
+        self.may_lose(old_dir, old_name)?;
+        self.may_make(new_dir, new_name, is_dir(old_dir, old_name))?;
+        self.may_lose(new_dir, new_name)?;
+        if flags.contains(RenameFlags::EXCHANGE) {
+            self.may_make(old_dir, old_name, is_dir(new_dir, new_name))?;
+        }
+        Ok(())
+    }
+
     fn note_place(&self, dir: &OwnedFd, parent: u64, name: &CStr) -> Option<Ident> {
         let ident = Ident::of(&stat_at(dir, name).ok()?);
         if let Some(node) = self.table.find(ident) {
@@ -248,6 +274,9 @@ impl Beneath {
         }
         let fd = self.path_fd(&node)?;
         let (_, dir) = self.dir(parent)?;
+        self.may_make(&dir, name, false)?;
+        // Through a name of another place it could be written.
+        self.may_change(&node)?;
         // By descriptor, so that no other file can take the name's place.
         let own = fd.as_raw_fd().to_string();
         rustix::fs::linkat(&self.own_fds, own, &*dir, name, AtFlags::SYMLINK_FOLLOW)?;

@@ -14,6 +14,7 @@ use virtiofsd::read_dir::ReadDir;
 use super::Beneath;
 use super::change::Caller;
 use super::keeping::NOTHING;
+use super::names::Unlisted;
 use super::node::{Node, lock};
 use crate::rules;
 
@@ -31,6 +32,9 @@ impl Beneath {
             return Err(Errno::ISDIR.into());
         }
         let host_flags = OFlags::from_bits_retain(rules::host_open_flags(flags)?);
+        if flags & 0o3 != 0 || flags & O_TRUNC != 0 {
+            self.may_change(&node)?;
+        }
         let file = self.open_node(&node, host_flags)?;
         if flags & 0o3 != 0 || flags & O_TRUNC != 0 {
             self.settle(&node);
@@ -129,6 +133,7 @@ impl Beneath {
         Ok(Listing {
             entries: ReadDir::new(&handle.file, offset, vec![0; size])?,
             covered,
+            unlisted: self.unlisted(&handle.node)?,
             name: CString::default(),
         })
     }
@@ -249,23 +254,27 @@ fn in_range(offset: u64, length: u64) -> Result<(), Errno> {
     }
 }
 
-/// Names of a directory, as read at one time, without those that another file
-/// system is mounted on.
+/// Names of a directory, as read at one time, without those that are hidden or that another
+/// file system is mounted on.
 pub(crate) struct Listing {
     entries: ReadDir<Vec<u8>>,
     covered: Vec<CString>,
+    unlisted: Option<Unlisted>,
     /// The entry shown last, where some are left out.
     name: CString,
 }
 
 impl DirectoryIterator for Listing {
     fn next(&mut self) -> Option<DirEntry<'_>> {
-        if self.covered.is_empty() {
+        if self.covered.is_empty() && self.unlisted.is_none() {
             return self.entries.next();
         }
         let (ino, offset, type_) = loop {
             let entry = self.entries.next()?;
-            if !self.covered.iter().any(|name| name.as_c_str() == entry.name) {
+            let (inode, kind) = (entry.ino, entry.type_);
+            let left_out = self.covered.iter().any(|name| name.as_c_str() == entry.name)
+                || self.unlisted.as_ref().is_some_and(|rest| rest.has(entry.name, inode, kind));
+            if !left_out {
                 self.name = entry.name.to_owned();
                 break (entry.ino, entry.offset, entry.type_);
             }

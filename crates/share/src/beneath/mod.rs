@@ -13,6 +13,7 @@ mod change;
 mod content;
 mod keeping;
 mod losses;
+mod names;
 mod node;
 mod owner;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::keep::Keeper;
 use crate::mass_loss::MassLoss;
 pub(crate) use change::Caller;
 pub(crate) use content::Listing;
+pub(crate) use names::Names;
 use node::{Ident, Node, Table};
 pub(crate) use owner::Owners;
 
@@ -94,6 +96,8 @@ pub(crate) struct Beneath {
     /// Without one nothing is written down or kept.
     keeper: Option<Keeper>,
     names: keeping::NameLocks,
+    /// What is hidden and protected.
+    rules: Arc<names::NameRules>,
     /// The guard against mass loss.
     losses: Mutex<MassLoss<Ident>>,
 }
@@ -111,6 +115,8 @@ pub(crate) struct Parts {
     pub(crate) owners: Owners,
     /// Where what would be lost is kept.
     pub(crate) keeper: Option<Keeper>,
+    /// What the folder hides and protects.
+    pub(crate) names: Names,
     /// How many descriptors the process may have.
     pub(crate) most_descriptors: u64,
 }
@@ -173,6 +179,7 @@ impl Beneath {
             keeper: parts.keeper,
             names: keeping::NameLocks::new(),
             losses: Mutex::default(),
+            rules: Arc::new(names::NameRules::new(parts.names)),
         })
     }
 
@@ -301,14 +308,15 @@ impl Beneath {
     }
 
     /// The entry of a name, and one look-up more; `None` where there is none
-    /// (or another file system is mounted on it).
+    /// (or it is hidden, or another file system is mounted on it).
     fn entry(&self, dir: &OwnedFd, parent: u64, name: &CStr) -> io::Result<Option<Entry>> {
         let stat = match stat_at(dir, name) {
             Ok(stat) => stat,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        if stat.stx_mnt_id != self.mount {
+        let is_dir = u32::from(stat.stx_mode) & 0o170_000 == 0o040_000;
+        if stat.stx_mnt_id != self.mount || self.is_hidden(dir, name, stat.stx_ino, is_dir)? {
             return Ok(None);
         }
         let node = self.table.seen(&stat, parent, name)?;

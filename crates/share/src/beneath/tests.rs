@@ -37,6 +37,7 @@ fn share_with(path: &Path, most_descriptors: u64) -> Beneath {
             guest_gid: 1000,
         },
         keeper: None,
+        names: Names::default(),
         most_descriptors,
     })
     .unwrap()

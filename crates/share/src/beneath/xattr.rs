@@ -27,6 +27,7 @@ impl Beneath {
         rules::xattr_change(name.to_bytes())?;
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::INVAL)?;
         let node = self.table.get(id)?;
+        self.may_change(&node)?;
         let file = self.xattr_file(&node)?.ok_or(Errno::PERM)?;
         self.note_xattr(&node, &file, name, who);
         Ok(rustix::fs::fsetxattr(&file, name, value, flags)?)
@@ -35,6 +36,7 @@ impl Beneath {
     pub(crate) fn removexattr(&self, id: u64, name: &CStr, who: Caller) -> io::Result<()> {
         rules::xattr_change(name.to_bytes())?;
         let node = self.table.get(id)?;
+        self.may_change(&node)?;
         let file = self.xattr_file(&node)?.ok_or(Errno::PERM)?;
         self.note_xattr(&node, &file, name, who);
         Ok(rustix::fs::fremovexattr(&file, name)?)

@@ -11,7 +11,7 @@ use virtiofsd::filesystem::SecContext;
 use virtiofsd::oslib::{ReadvFlags, WritevFlags};
 
 use super::*;
-use crate::beneath::{Owners, Parts};
+use crate::beneath::{Names, Owners, Parts};
 use crate::keep::Keeper;
 use crate::ops::{Access, Mode, Need};
 
@@ -57,6 +57,19 @@ pub(super) fn guarded_with(
     chown: Chown,
     keeper: Option<Keeper>,
 ) -> (Guarded, Arc<Gate>) {
+    guarded_by(path, chown, keeper, Names::default())
+}
+
+pub(super) fn guarded_names(path: &Path, names: Names) -> Guarded {
+    guarded_by(path, Chown::Pretend, None, names).0
+}
+
+fn guarded_by(
+    path: &Path,
+    chown: Chown,
+    keeper: Option<Keeper>,
+    names: Names,
+) -> (Guarded, Arc<Gate>) {
     let directory = |path: &Path| -> OwnedFd {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(CWD, path, flags, Bits::empty()).unwrap()
@@ -73,6 +86,7 @@ pub(super) fn guarded_with(
             guest_gid: 1000,
         },
         keeper,
+        names,
         most_descriptors: 4096,
     })
     .unwrap();

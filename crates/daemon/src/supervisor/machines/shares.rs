@@ -12,7 +12,7 @@ use super::{Cell, Live, Machines, failed, machine_error};
 use crate::guest::GuestError;
 use crate::guest::protocol::Kind;
 use crate::keepers::{self, KeeperSockets};
-use crate::shares::{self, ShareSockets, ShareUids};
+use crate::shares::{self, ShareSockets, ShareUids, Shown};
 use crate::store::{MachineRuntime, ShareRuntime};
 use crate::supervisor::restore::Held;
 
@@ -31,7 +31,7 @@ impl Machines {
         &self,
         name: &MachineName,
         folder: &Folder,
-        access: Access,
+        shown: &Shown,
     ) -> Result<PathBuf, ApiError> {
         let cell = self.cell(name);
         let _work = cell.work.lock().await;
@@ -42,9 +42,17 @@ impl Machines {
             )
             .hint(format!("ringfence machine logs {name}")));
         };
-        if let Some(known) = self.shares_of(name).get(&folder.id)
-            && known.process.lives()
-            && known.access == access
+        let shares = self.shares_of(name);
+        let known = shares.get(&folder.id).filter(|known| known.process.lives());
+        if let Some(known) = known.filter(|known| known.names != shown.names) {
+            // Under a session that works with it a share is not exchanged.
+            let control = self.share_sockets(name, known).control;
+            if !shares::get(&control).await.is_ok_and(|mode| mode == ShareMode::Closed) {
+                return Err(names_changed(name, folder));
+            }
+        }
+        if let Some(known) = known
+            && (known.access, &known.names) == (shown.access, &shown.names)
             && self.may_go_on(name, known).await
         {
             let control = self.share_sockets(name, known).control;
@@ -58,7 +66,7 @@ impl Machines {
             return Ok(known.guest_path.clone());
         }
         cell.wait_for("the folder");
-        let attached = self.plug(name, folder, access, &live).await;
+        let attached = self.plug(name, folder, shown, &live).await;
         cell.seen().waiting_for = None;
         attached
     }
@@ -67,7 +75,7 @@ impl Machines {
         &self,
         name: &MachineName,
         folder: &Folder,
-        access: Access,
+        shown: &Shown,
         live: &Live,
     ) -> Result<PathBuf, ApiError> {
         let engine = |error| machine_error(name, error);
@@ -95,7 +103,7 @@ impl Machines {
         let lacks =
             |error| machine_error(name, error).hint("what this host lacks: ringfence doctor");
         // It is there before the share, and ends with it.
-        let keeper = match access {
+        let keeper = match shown.access {
             Access::Rw => {
                 let (store, kept) =
                     (self.layout.kept(&folder.id), KeeperSockets::of(&self.sockets(name), &device));
@@ -104,7 +112,7 @@ impl Machines {
             }
             Access::Ro => None,
         };
-        let started = shares::start(folder, access, &device, &sockets, uids, &log).await;
+        let started = shares::start(folder, shown, &device, &sockets, uids, &log).await;
         if let (Err(_), Some(keeper)) = (&started, keeper) {
             keeper.kill().await;
         }
@@ -114,7 +122,8 @@ impl Machines {
             tag: device.clone(),
             device,
             guest_path: folder::guest_path(&folder.path),
-            access,
+            access: shown.access,
+            names: shown.names.clone(),
         };
         // Written down before it is plugged: a daemon that dies now leaves no unknown process.
         runtime.shares.insert(folder.id.clone(), share.clone());
@@ -367,6 +376,16 @@ async fn mount(name: &MachineName, share: &ShareRuntime, live: &Live) -> Result<
 fn free_slot(runtime: &MachineRuntime) -> Option<u32> {
     (0..u32::from(crate::engine::qemu::argv::SLOTS))
         .find(|slot| !runtime.shares.values().any(|share| share.device == format!("s{slot}")))
+}
+
+fn names_changed(name: &MachineName, folder: &Folder) -> ApiError {
+    let path = folder.path.display();
+    ApiError::new(
+        ErrorKind::Refused,
+        format!("what {path} hides or protects was changed, and a session still works there by the old rules"),
+    )
+    .hint("end it first: ringfence session list")
+    .hint(format!("or use another machine than {name}: --machine NAME"))
 }
 
 fn no_room(name: &MachineName) -> ApiError {
