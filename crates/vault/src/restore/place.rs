@@ -69,8 +69,9 @@ fn carry_out(staging: &Path, watch: Follow<'_>) -> Result<Option<RestoreReport>>
         placing.verify(&step?);
     }
     let report = placing.report;
-    log::remove(staging)?;
+    // The log goes last: where it is gone the restore is over, and whoever finds it gone knows.
     stage::wipe(staging)?;
+    log::remove(staging)?;
     Ok(Some(report))
 }
 
@@ -112,6 +113,8 @@ impl<'a> Placing<'a> {
                 ),
             });
         }
+        // All steps were taken and this was swept when it was stopped.
+        stage::make_dirs(staging)?;
         Ok(Self {
             places: Places::new(root),
             new: Dir::open_root(&staging.join(NEW))?,

@@ -72,11 +72,17 @@ pub(crate) fn prepare(staging: &Path, target: &Path) -> Result<File> {
     if fs::read_dir(staging).at("list", staging)?.next().is_some() {
         return Err(refuse("it holds something that is not from a restore"));
     }
+    make_dirs(staging)?;
+    Ok(alone)
+}
+
+/// Makes the directories that entries are moved from and to, where they are missing.
+pub(crate) fn make_dirs(staging: &Path) -> Result<()> {
     for sub in [NEW, OLD] {
         let path = staging.join(sub);
-        DirBuilder::new().mode(0o700).create(&path).at("make", &path)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).at("make", &path)?;
     }
-    Ok(alone)
+    Ok(())
 }
 
 /// Holds a staging directory against another process of ours: a restore whose daemon was

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::RngSeed;
 use ringfence_vault::{
     ChangeSet, Guard, PruneRequest, SnapshotId, SnapshotKind, Vault, VaultKey, resume_restore,
 };
@@ -115,6 +116,10 @@ impl State {
         self.0.remove(&b""[..]);
         for entry in self.0.values_mut().filter(|e| !matches!(e.content, Content::File(..))) {
             entry.one_with = None;
+            // Before 0.16 it read link targets as text only.
+            if let Content::Link(target) = &mut entry.content {
+                *target = target.to_string_lossy().into_owned().into();
+            }
         }
         self
     }
@@ -398,6 +403,14 @@ impl World {
     }
 }
 
+/// The same stories each time, unless `PROPTEST_RNG_SEED` or the long form asks for others.
+fn seed() -> RngSeed {
+    match ProptestConfig::default().rng_seed {
+        RngSeed::Random if std::env::var_os("RINGFENCE_SOAK").is_none() => RngSeed::Fixed(1),
+        asked => asked,
+    }
+}
+
 /// Cases, and how much happens in each at most.
 fn extent() -> (u32, usize) {
     if std::env::var_os("RINGFENCE_SOAK").is_some() { (150, 40) } else { (5, 9) }
@@ -409,6 +422,7 @@ proptest! {
         failure_persistence: None,
         max_shrink_iters: 100,
         max_shrink_time: 120_000,
+        rng_seed: seed(),
         ..ProptestConfig::default()
     })]
 

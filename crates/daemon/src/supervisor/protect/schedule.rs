@@ -31,8 +31,10 @@ pub(super) const POLL: Duration = Duration::from_secs(30);
 const MOST_POLL: Duration = Duration::from_secs(5 * 60);
 /// Looks at what is not watched take at most one part in so many of the time.
 const POLL_SHARE: u32 = 20;
-/// Safety walks take at most one part in so many of the time.
-const WALK_SHARE: u32 = 50;
+/// Safety walks take at most one part in so many of the time …
+const WALK_SHARE: u32 = 2000;
+/// … where that makes them no rarer than [`MOST_WALK`], and never more than one part in so many.
+const MOST_WALK_SHARE: u32 = 50;
 /// How long a first walk waits for the watches to be in place.
 const MOST_START: Duration = Duration::from_secs(60);
 /// First pause after a failure; doubled with each further one.
@@ -297,7 +299,10 @@ impl Plan {
             Notice::Part => offer(Job::Changes { polled: true }, polls),
             Notice::All | Notice::Starting | Notice::Lost => {}
         }
-        let every = self.walk_every.max(self.walk_took * WALK_SHARE);
+        let every = self
+            .walk_every
+            .max((self.walk_took * WALK_SHARE).min(MOST_WALK))
+            .max(self.walk_took * MOST_WALK_SHARE);
         let safety = (Job::Walk(Walk::Safety), self.walked.unwrap_or(self.since) + every);
         match first {
             Some(first) if first.1 <= safety.1 => first,

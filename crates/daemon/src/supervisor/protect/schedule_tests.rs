@@ -77,7 +77,15 @@ fn safety_walks_come_seldom_where_nothing_happens() {
     plan.came_out(CHANGES, changed, (s(12_000), s(12_000)));
     assert_eq!(due(&plan, &facts()).1 / 60, 200, "and oftener where something does");
     plan.came_out(Job::Walk(Walk::Safety), changed, (s(12_000), s(12_060)));
-    assert_eq!(due(&plan, &facts()).1, 12_060 + 50 * 60, "a fiftieth of the time at most");
+    assert_eq!(
+        due(&plan, &facts()).1,
+        12_060 + 60 * 60,
+        "an hour at most, where a walk takes a minute"
+    );
+    plan.came_out(Job::Walk(Walk::Safety), changed, (s(12_000), s(12_001)));
+    assert_eq!(due(&plan, &facts()).1, 12_001 + 2000, "else a two-thousandth of the time");
+    plan.came_out(Job::Walk(Walk::Safety), changed, (s(12_000), s(12_100)));
+    assert_eq!(due(&plan, &facts()).1, 12_100 + 50 * 100, "and never more than a fiftieth");
 }
 
 #[test]
