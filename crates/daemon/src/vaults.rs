@@ -108,6 +108,8 @@ pub(crate) struct Vaults {
     /// Whether keys also go into the desktop's keyring: not those of a directory that some
     /// other program, such as a test, made for itself.
     use_keyring: bool,
+    /// Held by whoever looks for a key file that is gone.
+    finding: tokio::sync::Mutex<()>,
     lookers: verify::Lookers,
 }
 
@@ -120,6 +122,7 @@ impl Vaults {
             store,
             open: Mutex::default(),
             writers: Mutex::default(),
+            finding: tokio::sync::Mutex::default(),
             lookers: verify::Lookers::default(),
         }
     }
@@ -254,7 +257,12 @@ impl Vaults {
 
     /// A key file that is gone comes back from the keyring, if that has it.
     async fn find_lost_key(&self, folder: &Folder) -> Result<(), ApiError> {
+        let _alone = self.finding.lock().await;
         let file = self.layout.vault_key(&folder.id);
+        if file.exists() {
+            // Somebody who missed it at the same time has found it.
+            return Ok(());
+        }
         let known = if self.use_keyring { keyring::find(&folder.id).await } else { None };
         let Some(key) = known else {
             return Err(ApiError::new(

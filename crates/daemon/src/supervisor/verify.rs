@@ -80,8 +80,14 @@ impl Daemon {
     pub async fn verify_vaults(self: Arc<Self>) {
         let cancel = Cancel::default();
         let mut quiet = HashMap::new();
+        let mut every = Duration::ZERO;
         loop {
-            let every = self.config.last_good().defaults.check.duration().unsigned_abs();
+            let wanted = self.config.last_good().defaults.check.duration().unsigned_abs();
+            if wanted != every {
+                // How long nothing is due was told by another interval.
+                quiet.clear();
+                every = wanted;
+            }
             tokio::select! {
                 () = self.shutdown.cancelled() => {
                     cancel.cancel();
