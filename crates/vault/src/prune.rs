@@ -125,7 +125,15 @@ fn supervised(
 
 /// Those of the snapshots that are still there; never the newest, so never all.
 fn forgettable(engine: &Engine, wanted: &[SnapshotId]) -> Result<Vec<SnapshotId>> {
-    let known = catalog::list(engine, &*engine.repo()?)?.snapshots;
+    let listed = catalog::list(engine, &*engine.repo()?)?;
+    // One that cannot be read is not one that is gone, and may be the newest.
+    if let Some(damaged) = listed.damaged.first() {
+        return Err(VaultError::Damaged {
+            path: engine.storage.dir().into(),
+            what: format!("snapshot {}: {}; nothing was removed", damaged.id, damaged.why),
+        });
+    }
+    let known = listed.snapshots;
     let there: BTreeSet<SnapshotId> = known.iter().map(|snapshot| snapshot.id).collect();
     let wanted: BTreeSet<SnapshotId> = wanted.iter().copied().collect();
     if known.first().is_some_and(|newest| wanted.contains(&newest.id)) {
