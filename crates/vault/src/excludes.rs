@@ -16,7 +16,7 @@ use crate::beneath::{Dir, MAX_DEPTH, Places, join, split};
 use crate::error::{Result, VaultError};
 use crate::watch::Cancel;
 
-/// What one pattern leaves out.
+/// What one pattern leaves out, or would.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Excluded {
     /// The pattern.

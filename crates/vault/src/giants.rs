@@ -1,8 +1,6 @@
 //! Directories that are large and that a tool makes again from what lies beside them: what
 //! a person may want to leave out. Owns which those are; leaves nothing out by itself.
 
-use serde::Serialize;
-
 use rustic_core::TreeId;
 use rustic_core::repofile::Node;
 
@@ -10,6 +8,7 @@ use crate::beneath::MAX_DEPTH;
 use crate::catalog::Snapshot;
 use crate::engine::{Engine, Repo};
 use crate::error::Result;
+use crate::excludes::Excluded;
 use crate::tally;
 
 /// A directory's name, the pattern for it, and the files of which one lies beside it where
@@ -25,20 +24,9 @@ const MADE_AGAIN: [(&str, &str, &[&str]); 6] = [
 const PYTHON: &[&str] = &["pyproject.toml", "requirements.txt", "setup.py"];
 const GRADLE: &[&str] = &["build.gradle", "build.gradle.kts"];
 
-/// Directories of one name, all together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Giant {
-    /// A pattern that leaves them out.
-    pub pattern: &'static str,
-    /// Entries, with the directories themselves.
-    pub entries: u64,
-    /// Bytes in the files among them.
-    pub bytes: u64,
-}
-
-/// Those of a snapshot, the largest first.
-pub(crate) fn find(engine: &Engine, repo: &Repo, snapshot: &Snapshot) -> Result<Vec<Giant>> {
-    let mut found: Vec<Giant> = Vec::new();
+/// What the patterns for those of a snapshot would leave out, the largest first.
+pub(crate) fn find(engine: &Engine, repo: &Repo, snapshot: &Snapshot) -> Result<Vec<Excluded>> {
+    let mut found: Vec<Excluded> = Vec::new();
     let mut open: Vec<(TreeId, usize)> = vec![(snapshot.tree, 0)];
     while let Some((tree, depth)) = open.pop() {
         let nodes = engine.tree(repo, tree)?;
@@ -55,7 +43,10 @@ pub(crate) fn find(engine: &Engine, repo: &Repo, snapshot: &Snapshot) -> Result<
                     giant.entries += entries;
                     giant.bytes += counts.bytes;
                 }
-                None => found.push(Giant { pattern, entries, bytes: counts.bytes }),
+                None => {
+                    let pattern = pattern.to_owned();
+                    found.push(Excluded { pattern, entries, bytes: counts.bytes });
+                }
             }
         }
     }

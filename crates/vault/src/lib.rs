@@ -60,7 +60,6 @@ pub use copy::{Channel, Clock, Connect, CopyOutcome, CopyRequest, Login, S3Bucke
 pub use diff::{Change, Diff, DiffEntry, Difference, Point};
 pub use error::{FolderProblem, Result, VaultError};
 pub use excludes::Excluded;
-pub use giants::Giant;
 pub use health::{Facts, Finding, Health, INTERVALS, Rehearsal, Structure, Verified, Work, due};
 pub use history::{ChangeCounts, History, PathChange, PathState, Version};
 pub use key::VaultKey;

@@ -17,7 +17,8 @@ use crate::copy::{self, CopyOutcome, CopyRequest, Source, Target};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
 use crate::error::{At, Result, VaultError};
-use crate::giants::{self, Giant};
+use crate::excludes::Excluded;
+use crate::giants;
 use crate::history::{self, History, KeptCounts};
 use crate::key::VaultKey;
 use crate::merge;
@@ -195,12 +196,12 @@ impl Vault {
         history::newest_with(&self.engine, paths, accept)
     }
 
-    /// Directories in a snapshot that tools make again from what lies beside them, together
-    /// by name, the largest first. Reads every directory of the snapshot.
+    /// Directories in a snapshot that tools make again from what lies beside them: what a
+    /// pattern for each name would leave out, the largest first. Reads every directory of the snapshot.
     ///
     /// # Errors
     /// When it does not exist or is damaged.
-    pub fn giants(&self, snapshot: SnapshotId) -> Result<Vec<Giant>> {
+    pub fn giants(&self, snapshot: SnapshotId) -> Result<Vec<Excluded>> {
         let repo = self.engine.repo()?;
         giants::find(&self.engine, &repo, &catalog::load(&self.engine, &repo, snapshot.0)?)
     }

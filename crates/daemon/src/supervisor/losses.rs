@@ -9,8 +9,7 @@ use ringfence_model::folder::Folder;
 use ringfence_model::mass_loss::{GuardAction, GuardRule, MassLoss};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::{Session, SessionState};
-use ringfence_model::status::ShareMode;
-use ringfence_model::status::{Problem, Severity};
+use ringfence_model::status::{Problem, Severity, ShareMode};
 use ringfence_share::{Alarm, Reaction, Watch};
 
 use super::{Daemon, failed, folders};

@@ -7,7 +7,7 @@ use ringfence_model::health::{LeftOut, NotCovered};
 use ringfence_model::history::{Change, ChangeKind, EntryKind, SnapshotKind, SnapshotView};
 use ringfence_vault::{
     Change as VaultChange, DiffEntry, Difference, Entry, EntryKind as VaultEntryKind, EntryPath,
-    Excluded, Giant, Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
+    Excluded, Progress, Snapshot, SnapshotKind as VaultKind, SnapshotOutcome, Step,
 };
 
 use super::byte_path;
@@ -65,12 +65,8 @@ pub(super) fn not_covered(outcome: &SnapshotOutcome) -> NotCovered {
     }
 }
 
-/// What could be left out.
-pub(super) fn giant(giant: &Giant) -> LeftOut {
-    LeftOut { pattern: giant.pattern.to_owned(), entries: giant.entries, bytes: giant.bytes }
-}
-
-fn left_out(excluded: &Excluded) -> LeftOut {
+/// What a pattern leaves out, or would.
+pub(super) fn left_out(excluded: &Excluded) -> LeftOut {
     let Excluded { pattern, entries, bytes } = excluded;
     LeftOut { pattern: pattern.clone(), entries: *entries, bytes: *bytes }
 }

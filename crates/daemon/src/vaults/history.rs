@@ -55,7 +55,7 @@ impl Vaults {
             None => Ok(Vec::new()),
         };
         let found = blocking(look).await.map_err(|error| vault_error(&error))?;
-        Ok(found.iter().map(convert::giant).collect())
+        Ok(found.iter().map(convert::left_out).collect())
     }
 
     /// The snapshots of a folder (`path` is empty), or those in which a path changed.

@@ -192,6 +192,19 @@ impl Fs {
         Ok(attributes(number, &meta))
     }
 
+    fn remove(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        how: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> Answer<()> {
+        self.allow(Op::Remove)?;
+        let path = self.child(parent, name)?;
+        how(&self.real(&path))?;
+        self.forget_path(&path);
+        Ok(())
+    }
+
     fn forget_path(&self, path: &Path) {
         locked(&self.table).paths.retain(|_, known| !known.starts_with(path));
         locked(&self.told).unsynced.retain(|known| !known.starts_with(path));
@@ -398,25 +411,11 @@ impl Filesystem for Fs {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let remove = || {
-            self.allow(Op::Remove)?;
-            let path = self.child(parent, name)?;
-            fs::remove_file(self.real(&path))?;
-            self.forget_path(&path);
-            Ok(())
-        };
-        done(reply, remove());
+        done(reply, self.remove(parent, name, |real| fs::remove_file(real)));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let remove = || {
-            self.allow(Op::Remove)?;
-            let path = self.child(parent, name)?;
-            fs::remove_dir(self.real(&path))?;
-            self.forget_path(&path);
-            Ok(())
-        };
-        done(reply, remove());
+        done(reply, self.remove(parent, name, |real| fs::remove_dir(real)));
     }
 
     fn rename(

@@ -3,9 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use ringfence_vault::{
-    Entry, Excluded, Giant, Guard, SnapshotKind, SnapshotMode, VaultError, WalkReason,
-};
+use ringfence_vault::{Entry, Excluded, Guard, SnapshotKind, SnapshotMode, VaultError, WalkReason};
 
 use crate::lab::{Lab, assert_same};
 
@@ -157,7 +155,8 @@ fn what_tools_make_again_is_found_where_they_can() {
     fs::create_dir(lab.path("odd/Cargo.toml")).unwrap();
     let made = lab.snapshot(SnapshotKind::Manual);
     let found = lab.vault.giants(made.snapshot.id).unwrap();
-    let giant = |pattern, entries, bytes| Giant { pattern, entries, bytes };
+    let giant =
+        |pattern: &str, entries, bytes| Excluded { pattern: pattern.into(), entries, bytes };
     assert_eq!(found, [giant("target/", 3, 13), giant("node_modules/", 8, 9)]);
 }
 

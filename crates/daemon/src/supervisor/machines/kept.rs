@@ -1,6 +1,7 @@
 //! The keepers beside a machine's shares: told when sessions begin and end, asked for room.
 
 use std::io;
+use std::path::PathBuf;
 
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Access;
@@ -15,15 +16,21 @@ use crate::store::ShareRuntime;
 
 impl Machines {
     /// The share of a folder that may write, while it lives.
-    pub(super) fn writing_share(
-        &self,
-        name: &MachineName,
-        folder: &FolderId,
-    ) -> io::Result<ShareRuntime> {
+    fn writing_share(&self, name: &MachineName, folder: &FolderId) -> io::Result<ShareRuntime> {
         self.shares_of(name)
             .remove(folder)
             .filter(|share| share.process.lives() && share.access == Access::Rw)
             .ok_or_else(|| io::Error::other("the folder's share has ended"))
+    }
+
+    /// Where that share listens.
+    pub(super) fn writing_control(
+        &self,
+        name: &MachineName,
+        folder: &FolderId,
+    ) -> Result<PathBuf, ApiError> {
+        let share = self.writing_share(name, folder).map_err(|error| machine_error(name, error))?;
+        Ok(self.share_sockets(name, &share).control)
     }
 
     fn keeper_of(&self, name: &MachineName, folder: &FolderId) -> io::Result<KeeperSockets> {
@@ -92,11 +99,8 @@ impl Machines {
         folder: &FolderId,
         stored: Option<SnapshotStart>,
     ) -> Result<(), ApiError> {
-        let told = async {
-            let share = self.writing_share(name, folder)?;
-            shares::stored(&self.share_sockets(name, &share).control, stored).await
-        };
-        told.await.map_err(|error| machine_error(name, error))
+        let told = shares::stored(&self.writing_control(name, folder)?, stored).await;
+        told.map_err(|error| machine_error(name, error))
     }
 
     /// Has a keeper count anew. Best effort: it would only believe that it has less room.

@@ -19,11 +19,8 @@ impl Machines {
         folder: &FolderId,
         watch: Option<Watch>,
     ) -> Result<(), ApiError> {
-        let told = async {
-            let share = self.writing_share(name, folder)?;
-            shares::guard(&self.share_sockets(name, &share).control, watch).await
-        };
-        told.await.map_err(|error| machine_error(name, error))
+        let told = shares::guard(&self.writing_control(name, folder)?, watch).await;
+        told.map_err(|error| machine_error(name, error))
     }
 
     /// The alarm that stands in the share of a folder; one that cannot be asked has none to
@@ -33,8 +30,8 @@ impl Machines {
         name: &MachineName,
         folder: &FolderId,
     ) -> Option<Alarm> {
-        let share = self.writing_share(name, folder).ok()?;
-        shares::alarm(&self.share_sockets(name, &share).control).await.ok().flatten()
+        let control = self.writing_control(name, folder).ok()?;
+        shares::alarm(&control).await.ok().flatten()
     }
 
     /// Lets a share go on that its guard stopped.
@@ -46,10 +43,7 @@ impl Machines {
         name: &MachineName,
         folder: &FolderId,
     ) -> Result<(), ApiError> {
-        let told = async {
-            let share = self.writing_share(name, folder)?;
-            shares::resume(&self.share_sockets(name, &share).control).await
-        };
-        told.await.map_err(|error| machine_error(name, error))
+        let told = shares::resume(&self.writing_control(name, folder)?).await;
+        told.map_err(|error| machine_error(name, error))
     }
 }
