@@ -13,6 +13,7 @@ pub mod config;
 pub mod copy;
 pub mod document;
 pub mod error;
+pub mod exit_check;
 pub mod folder;
 pub mod growth;
 pub mod health;
