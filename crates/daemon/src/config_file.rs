@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use ringfence_model::config::{Config, ConfigError};
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::exit_check::ExitAction;
 use ringfence_model::folder::Access;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
@@ -38,6 +39,8 @@ pub enum FolderEdit {
     Hide(Vec<String>),
     /// What it protects.
     Protect(Vec<String>),
+    /// What happens to what the host might run of a session's changes.
+    ExitCheck(ExitAction),
     /// Whether it is backed up.
     Backup(bool),
     /// Forget every rule of this folder.
@@ -175,6 +178,7 @@ fn apply(document: &mut DocumentMut, folder: &Path, edit: &FolderEdit, home: &Pa
         FolderEdit::Access(access) => set(table, "access", access.to_string().into()),
         FolderEdit::Hide(names) => set(table, "hide", Array::from_iter(names).into()),
         FolderEdit::Protect(names) => set(table, "protect", Array::from_iter(names).into()),
+        FolderEdit::ExitCheck(action) => set(table, "exit_check", action.as_str().into()),
         FolderEdit::Backup(enabled) => {
             let backup = table.entry("backup").or_insert_with(toml_edit::table);
             if let Some(backup) = backup.as_table_mut() {

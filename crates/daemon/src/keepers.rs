@@ -4,6 +4,7 @@
 //!
 //! Must not: write into what a keeper keeps while it does; know about machines or QEMU.
 
+mod touched;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::host::child::{self, ChildError};
 use crate::host::process::ProcessId;
 use crate::host::{control, files};
 
+pub use touched::{Touched, touched};
 pub use versions::{Kept, versions};
 
 /// How long a keeper may take to come up.

@@ -27,6 +27,7 @@ use crate::supervisor::report::Report;
 
 mod convert;
 pub(crate) mod copies;
+mod exit_check;
 mod history;
 mod keyring;
 mod restore;
@@ -36,6 +37,7 @@ mod sftp;
 mod verify;
 mod work;
 
+pub(crate) use exit_check::{Ends, Looked};
 pub(crate) use history::{Comparison, decoded, exact};
 pub(crate) use restore::Restoring;
 pub(crate) use verify::Repairing;

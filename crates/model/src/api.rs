@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::BytePath;
 use crate::error::ApiError;
+use crate::exit_check::{ExitAction, ExitCheck};
 use crate::history::PlanView;
 use crate::machine::Limits;
 use crate::mass_loss::GuardAction;
@@ -129,18 +130,9 @@ pub struct RunSummary {
     pub changed: u64,
     /// See `added`.
     pub deleted: u64,
-    /// Changed paths that the host may run or obey later, with the reason.
-    pub host_runs: Vec<HostRuns>,
-}
-
-/// A changed path that the host may run or obey later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRuns {
-    /// Relative to the folder's root.
-    #[serde(flatten)]
-    pub path: BytePath,
-    /// `git hook`, `editor task`, `agent settings`, …
-    pub why: String,
+    /// What the host might run or obey of it; absent where nothing was looked at.
+    #[serde(default)]
+    pub exit_check: Option<ExitCheck>,
 }
 
 /// `POST /v1/folders` → stream of `Item<FolderStatus>`: registers the directory and takes
@@ -182,6 +174,28 @@ pub struct FolderSetRequest {
     /// The names that it protects, in place of those before; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect: Option<Vec<Pattern>>,
+    /// What happens to what the host might run of a session's changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_check: Option<ExitAction>,
+}
+
+/// `POST /v1/folders/approve` → stream of `Item<ApproveView>`: puts what the exit check holds
+/// back into the folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApproveRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// Only the plan.
+    pub dry_run: bool,
+    /// The paths that a plan showed; what came to it since stays held. `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<Vec<BytePath>>,
+    /// Forget them instead: the folder stays as it is, the snapshots have the versions.
+    #[serde(default)]
+    pub drop: bool,
+    /// Also where the host has changed a path since: the snapshot before it has that.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// `POST /v1/machines`

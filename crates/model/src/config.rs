@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::copy::CopyTarget;
+use crate::exit_check::ExitAction;
 use crate::folder::{Access, FolderRules, NameRules};
 use crate::health::CheckEvery;
 use crate::mass_loss::{GuardRule, GuardWords};
@@ -169,6 +170,7 @@ struct RawFolder {
     #[serde(default)]
     protect: Vec<Spanned<String>>,
     guard: Option<Spanned<GuardWords>>,
+    exit_check: Option<ExitAction>,
     #[serde(default)]
     backup: RawBackup,
 }
@@ -326,6 +328,7 @@ impl Config {
                     hide: patterns("hide", folder.hide)?,
                     protect: patterns("protect", folder.protect)?,
                 },
+                exit_check: folder.exit_check,
             });
         }
 
@@ -568,5 +571,24 @@ mod tests {
         fn no_text_panics(text in "(\\[|\\]|\"|=|folder|path|profile|\n|[a-zé~/.]){0,40}") {
             let _ = parse(&text);
         }
+    }
+
+    #[test]
+    fn the_exit_check_knows_three_words() {
+        let of = |word: &str| {
+            let text = format!("[[folder]]\npath = \"/a\"\nexit_check = {word}\n");
+            Config::parse(Path::new("c.toml"), &text, Path::new("/home/ann"))
+                .map(|config| config.folders[0].exit_check)
+        };
+        assert_eq!(of("\"hold\""), Ok(Some(ExitAction::Hold)));
+        assert_eq!(of("\"warn\""), Ok(Some(ExitAction::Warn)));
+        assert_eq!(of("\"off\""), Ok(Some(ExitAction::Off)));
+        for wrong in ["\"Off\"", "\"on\"", "false", "\"\""] {
+            let error = of(wrong).expect_err(wrong);
+            assert_eq!(error.line, 3, "{error}");
+        }
+        let text = "[[folder]]\npath = \"/a\"\nexit-check = \"off\"\n";
+        let error = Config::parse(Path::new("c.toml"), text, Path::new("/home/ann"));
+        assert!(error.expect_err("a typo").message.contains("did you mean `exit_check`"));
     }
 }

@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+use crate::exit_check::{ApproveView, SessionView};
 use crate::health::{CheckView, RepairView};
 use crate::history::{DiffView, HistoryView, PlanView, ShowView, SnapshotView};
 use crate::kept::KeptView;
@@ -75,6 +76,8 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("repair", "ringfence backup check --repair --json", schema::<Document<RepairView>>()),
         ("prune", "ringfence backup prune --json", schema::<Document<PruneView>>()),
         ("versions", "ringfence session kept --json", schema::<Document<Versions>>()),
+        ("session", "ringfence session show --json", schema::<Document<SessionView>>()),
+        ("approve", "ringfence folder approve --json", schema::<Document<ApproveView>>()),
     ]
 }
 

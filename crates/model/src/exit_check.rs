@@ -239,10 +239,16 @@ impl HeldPath {
     /// Whether it is this path or stands for it.
     #[must_use]
     pub fn covers(&self, path: &BytePath) -> bool {
-        let (Some(own), Some(path)) = (self.path.to_bytes(), path.to_bytes()) else { return false };
-        own.is_empty()
-            || path.strip_prefix(own.as_slice()).is_some_and(|r| r.is_empty() || r[0] == b'/')
+        covers(&self.path, path)
     }
+}
+
+/// Whether a path lies at or below another one.
+#[must_use]
+pub fn covers(above: &BytePath, path: &BytePath) -> bool {
+    let (Some(above), Some(path)) = (above.to_bytes(), path.to_bytes()) else { return false };
+    above.is_empty()
+        || path.strip_prefix(above.as_slice()).is_some_and(|r| r.is_empty() || r[0] == b'/')
 }
 
 /// One session: `GET /v1/sessions/{id}`, and the answer of `session show`.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
+use crate::exit_check::ExitAction;
 use crate::mass_loss::GuardWords;
 use crate::name::FolderId;
 use crate::pattern::Pattern;
@@ -76,6 +77,10 @@ pub struct FolderRules {
     /// Names that machines do not see or cannot change.
     #[serde(default)]
     pub names: NameRules,
+    /// What happens to what the host might run of a session's changes; `None`: what git runs
+    /// by itself is held back, the rest is told.
+    #[serde(default)]
+    pub exit_check: Option<ExitAction>,
 }
 
 impl FolderRules {
@@ -93,6 +98,7 @@ impl FolderRules {
             exclude: Vec::new(),
             guard: GuardWords::default(),
             names: NameRules::default(),
+            exit_check: None,
         }
     }
 }

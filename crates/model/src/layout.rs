@@ -150,6 +150,12 @@ impl Layout {
         self.state.join("staging").join(folder)
     }
 
+    /// What the exit check holds back from a folder.
+    #[must_use]
+    pub fn held(&self, folder: &FolderId) -> PathBuf {
+        self.state.join("held").join(format!("{folder}.json"))
+    }
+
     /// What sessions destroyed in a folder, with their journals: kept where no share shows it.
     #[must_use]
     pub fn kept(&self, folder: &FolderId) -> PathBuf {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::exit_check::{ExitAction, HeldPath};
 use crate::folder::Access;
 use crate::growth::VaultSize;
 use crate::health::FolderHealth;
@@ -158,6 +159,15 @@ pub struct FolderStatus {
     /// How its changes are noticed and stored; absent where the daemon does not protect it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchStatus>,
+    /// What its rule says about the exit check; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_check: Option<ExitAction>,
+    /// What the exit check holds back, at most 50 of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldPath>,
+    /// How much it holds back.
+    #[serde(default)]
+    pub held_count: u64,
 }
 
 /// One second copy of a folder's vault.

@@ -10,6 +10,7 @@ use rustic_core::repofile::{Metadata, Node, NodeType};
 use serde::Serialize;
 
 use crate::catalog::{self, EntryPath, Snapshot, SnapshotId};
+use crate::diff::Lookup;
 use crate::engine::{Engine, Repo, writing};
 use crate::error::{Result, VaultError};
 use crate::stat::unix_mode;
@@ -111,6 +112,16 @@ pub(crate) fn node(engine: &Engine, repo: &Repo, snapshot: &Snapshot, path: &[u8
     Ok(node)
 }
 
+/// Many looks into one snapshot.
+pub struct Looker<'a>(Lookup<'a>);
+
+impl Looker<'_> {
+    /// One entry; `None` where there is none, or its directory is damaged.
+    pub fn entry(&mut self, path: &[u8]) -> Option<Entry> {
+        Some(Entry::from_node(path.to_vec(), &self.0.find(path)?))
+    }
+}
+
 /// One snapshot, opened for several looks into it.
 #[derive(Debug)]
 pub struct View {
@@ -165,6 +176,14 @@ impl View {
         }
         let content = found.content.as_deref().unwrap_or_default();
         self.engine.copy_content(&self.repo, content, &mut writing(to))
+    }
+
+    /// Looks that are quick for paths in walking order.
+    ///
+    /// # Errors
+    /// When the snapshot is damaged.
+    pub fn looker(&self) -> Result<Looker<'_>> {
+        Ok(Looker(Lookup::new(&self.engine, &self.repo, self.snapshot.tree)?))
     }
 
     fn node(&self, path: &[u8]) -> Result<Node> {

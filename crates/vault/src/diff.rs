@@ -147,6 +147,12 @@ pub struct DiffEntry {
 }
 
 impl DiffEntry {
+    /// Inode and number of names in the second state, where it has the entry.
+    #[must_use]
+    pub fn inode_and_names(&self) -> Option<(u64, u64)> {
+        self.after_node.as_ref().map(|node| (node.meta.inode, node.meta.links))
+    }
+
     /// A directory of which only the modification time differs: it follows from what
     /// happened inside and is of little interest to people.
     #[must_use]

@@ -49,7 +49,7 @@ mod view;
 mod watch;
 
 pub use approach::{SnapshotMode, WalkReason};
-pub use browse::{Entry, EntryKind, View};
+pub use browse::{Entry, EntryKind, Looker, View};
 pub use catalog::{
     Counts, DamagedSnapshot, EntryPath, Labels, MAX_REMARKS, Remark, Snapshot, SnapshotId,
     SnapshotKind, Snapshots,

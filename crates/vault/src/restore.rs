@@ -87,6 +87,8 @@ pub struct UndoRequest {
     pub closing: SnapshotId,
     /// The folder.
     pub root: PathBuf,
+    /// What of it.
+    pub selection: Selection,
     /// Also put back what somebody else changed after the session.
     pub all: bool,
     /// What keeps the versions that go.

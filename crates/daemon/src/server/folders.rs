@@ -7,7 +7,9 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
-use ringfence_model::api::{ConfigView, FolderLookup, FolderRequest, FolderSetRequest};
+use ringfence_model::api::{
+    ApproveRequest, ConfigView, FolderLookup, FolderRequest, FolderSetRequest,
+};
 use ringfence_model::health::LeftOut;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
@@ -20,6 +22,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/folders/lookup", get(lookup))
         .route("/v1/folders/set", post(set))
         .route("/v1/folders/large", get(large))
+        .route("/v1/folders/approve", post(approve))
         .route("/v1/profiles", get(profiles))
         .route("/v1/config", get(config))
         .route("/v1/config/check", post(check))
@@ -43,6 +46,10 @@ async fn remove(State(daemon): App, Query(request): Query<FolderRequest>) -> Ans
 
 async fn set(State(daemon): App, Json(request): Json<FolderSetRequest>) -> Answer<FolderStatus> {
     Ok(Json(daemon.set_folder(&request).await?))
+}
+
+async fn approve(State(daemon): App, Json(request): Json<ApproveRequest>) -> Response {
+    stream_of(move |report| async move { daemon.approve(request, &report).await })
 }
 
 async fn large(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<Vec<LeftOut>> {

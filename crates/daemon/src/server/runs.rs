@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::RunRequest;
+use ringfence_model::exit_check::SessionView;
 use ringfence_model::kept::KeptView;
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
@@ -39,8 +40,8 @@ async fn list(State(daemon): App) -> Answer<Vec<Session>> {
     Ok(Json(daemon.sessions()?))
 }
 
-async fn show(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Session> {
-    Ok(Json(daemon.session(&id)?))
+async fn show(State(daemon): App, Path(id): Path<SessionId>) -> Answer<SessionView> {
+    Ok(Json(daemon.session_view(&id)?))
 }
 
 async fn stop(State(daemon): App, Path(id): Path<SessionId>) -> Response {

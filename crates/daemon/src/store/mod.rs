@@ -4,6 +4,7 @@
 //! Must not: hold state in memory that is not on disk; start or stop anything.
 
 mod acts;
+mod held;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +27,7 @@ use crate::host::files;
 use crate::host::process::ProcessId;
 
 pub use acts::FolderActs;
+pub use held::HeldFile;
 
 /// Version of the state files.
 const SCHEMA: u32 = 1;

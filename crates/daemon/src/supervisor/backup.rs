@@ -58,6 +58,9 @@ impl Daemon {
         if let Some(protect) = &request.protect {
             self.config.edit_folder(&folder.path, &FolderEdit::Protect(words(protect)))?;
         }
+        if let Some(action) = request.exit_check {
+            self.config.edit_folder(&folder.path, &FolderEdit::ExitCheck(action))?;
+        }
         self.folder_status(&folder)
     }
 

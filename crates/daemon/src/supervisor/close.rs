@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::protect::Want;
 use super::report::Report;
-use super::{Daemon, failed, folders, host_runs};
+use super::{Daemon, failed, folders};
 use crate::host::clock;
 use crate::host::process::ProcessId;
 use crate::session::record;
@@ -184,7 +184,10 @@ impl Daemon {
             self.store.set_session(&session).map_err(failed)?;
         }
         let closed = match &folder {
-            Some(folder) => self.close_folder(&mut session, folder).await,
+            Some(folder) => match self.close_folder(&mut session, folder).await {
+                Ok(()) => self.check_exit(&session, folder).await,
+                error => error,
+            },
             None => Ok(()),
         };
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(&session.id);
@@ -206,7 +209,10 @@ impl Daemon {
             self.machines.set_share(&machine, &folder.id, ShareMode::ReadOnly).await?;
         }
         self.end_journal(session, folder).await;
-        let snapshot = if session.opening_snapshot.is_some() {
+        let snapshot = if session.closing_snapshot.is_some() {
+            // Taken before the daemon died; since then something may have been held back.
+            Ok(session.closing_snapshot.clone())
+        } else if session.opening_snapshot.is_some() {
             // What a share that crashed did last is not taken on trust.
             let whole = self.is_broken(&session.id);
             let want = Want { whole, ..Want::new(SnapshotKind::Closing, Some(session)) };
@@ -214,13 +220,16 @@ impl Daemon {
         } else {
             Ok(None)
         };
+        if let Ok(Some(id)) = &snapshot {
+            session.closing_snapshot = Some(id.clone());
+            self.store.set_session(session).map_err(failed)?;
+        }
         if alone {
             // Unmounted where the guest obeys, so that nothing inside stumbles over it; closed in any case.
             self.machines.unmount_folder(&machine, &folder.id).await;
             self.machines.set_share(&machine, &folder.id, ShareMode::Closed).await?;
         }
-        session.closing_snapshot = snapshot?;
-        Ok(())
+        snapshot.map(drop)
     }
 
     fn is_broken(&self, id: &SessionId) -> bool {
@@ -279,7 +288,8 @@ impl Daemon {
 
     async fn summary(&self, session: Session) -> Result<RunSummary, ApiError> {
         let mut summary =
-            RunSummary { session, added: 0, changed: 0, deleted: 0, host_runs: Vec::new() };
+            RunSummary { session, added: 0, changed: 0, deleted: 0, exit_check: None };
+        summary.exit_check = self.exit_of(&summary.session)?;
         let folder = self.folder_by_id(summary.session.folder.as_ref())?;
         let ends = (&summary.session.opening_snapshot, &summary.session.closing_snapshot);
         let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else {
@@ -297,7 +307,6 @@ impl Daemon {
                 ChangeKind::Metadata => {}
             }
         }
-        summary.host_runs = host_runs::find(&changes);
         Ok(summary)
     }
 }

@@ -4,14 +4,15 @@
 //! outside program or parse anything itself; that is the feature modules' business, which
 //! in turn do not know each other.
 
+mod approve;
 mod backup;
 mod close;
 mod copies;
 mod doctor;
+mod exit_check;
 mod folders;
 mod growth;
 mod history;
-mod host_runs;
 mod housekeeping;
 mod images;
 mod journals;
@@ -67,6 +68,8 @@ pub struct Daemon {
     folder_file: Mutex<()>,
     /// Held while a folder's acts are read, changed and written.
     acts_file: Mutex<()>,
+    /// Held while what is held of a folder is read, changed and written.
+    held_file: Mutex<()>,
     /// Held from a decision until what it promised is on disk.
     admission: tokio::sync::Mutex<()>,
     /// Sessions that are watched, and how their close came out.
@@ -97,6 +100,7 @@ impl Daemon {
             store,
             folder_file: Mutex::new(()),
             acts_file: Mutex::new(()),
+            held_file: Mutex::new(()),
             admission: tokio::sync::Mutex::new(()),
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),

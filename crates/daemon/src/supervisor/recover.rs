@@ -14,6 +14,7 @@ impl Daemon {
     pub async fn recover(self: Arc<Self>) {
         self.finish_restores().await;
         self.machines.adopt().await;
+        self.finish_holds().await;
         let sessions = match self.store.sessions() {
             Ok(sessions) => sessions,
             Err(error) => {

@@ -40,6 +40,9 @@ impl Daemon {
             }
             None => self.restore_here(&folder, what, request.dry_run, report).await,
         }?;
+        if plan.applied && request.to.is_none() {
+            self.after_restore(&folder).await?;
+        }
         plan.snapshot_time = Some(snapshot.time);
         plan.paths = request.paths;
         Ok(plan)
@@ -100,6 +103,9 @@ impl Daemon {
         })?;
         let what = Restoring::State { snapshot: snapshot.id, paths };
         let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
+        if plan.applied {
+            self.after_restore(&folder).await?;
+        }
         plan.snapshot_time = Some(snapshot.time);
         plan.paths = vec![request.path];
         Ok(plan)
@@ -143,11 +149,16 @@ impl Daemon {
             None => None,
         };
         let what = match closing {
-            Some(closing) => Restoring::Undo { opening, closing, all: request.all },
+            Some(closing) => {
+                Restoring::Undo { opening, closing, all: request.all, paths: Vec::new() }
+            }
             // Without a closing snapshot nobody can tell who changed what.
             None => Restoring::State { snapshot: opening, paths: Vec::new() },
         };
         let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
+        if plan.applied {
+            self.after_undo(&folder, &session.id).await?;
+        }
         plan.snapshot_time = Some(snapshot.time);
         plan.notes.push(note_on_authorship(&session, closing.is_some()));
         if session.state == SessionState::Frozen {
@@ -184,7 +195,7 @@ impl Daemon {
         })
     }
 
-    async fn restore_here(
+    pub(super) async fn restore_here(
         self: &Arc<Self>,
         folder: &Folder,
         what: Restoring,
@@ -272,7 +283,7 @@ impl Daemon {
     }
 
     /// Completes an earlier restore that was cut short, before another one begins.
-    async fn finish_begun(
+    pub(super) async fn finish_begun(
         &self,
         folder: &Folder,
         target: &Path,

@@ -196,6 +196,11 @@ impl Daemon {
         let full = record.shrunken.map(|shrunken| shrunken.snapshot);
         let alarm =
             |id: &String| (full.as_ref() == Some(id)).then(|| "the last full one".to_owned());
+        let held = self.store.held(&folder.id).map_err(failed)?.paths;
+        let needed = |id: &String| {
+            let needs = held.iter().any(|held| held.before == *id || held.after == *id);
+            needs.then(|| "the exit check holds something of it back".to_owned())
+        };
         Ok(snapshots
             .iter()
             .zip((0..snapshots.len() as u64).rev())
@@ -205,7 +210,11 @@ impl Daemon {
                 time: snapshot.time,
                 kind: snapshot.kind,
                 session: snapshot.session.clone(),
-                pinned: snapshot.pinned.clone().or_else(|| alarm(&snapshot.id)),
+                pinned: snapshot
+                    .pinned
+                    .clone()
+                    .or_else(|| alarm(&snapshot.id))
+                    .or_else(|| needed(&snapshot.id)),
                 verified: record.snapshot.as_ref() == Some(&snapshot.id),
             })
             .collect())

@@ -256,6 +256,9 @@ impl Daemon {
         report: &Report,
     ) -> Result<RunReady, ApiError> {
         let Plan { mut session, profile, folder, directory, access, rule, protected } = plan;
+        if let Some(folder) = &folder {
+            self.settle_exits(folder, report).await?;
+        }
         let attached = async {
             self.ensure_image(&session.machine, report).await?;
             let ready = self.machines.ensure_running(&session.machine, &rule, report).await?;

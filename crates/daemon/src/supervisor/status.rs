@@ -11,7 +11,7 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, copies, failed, folders, growth, losses, protect, standing};
+use super::{Daemon, copies, exit_check, failed, folders, growth, losses, protect, standing};
 use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
@@ -51,6 +51,7 @@ impl Daemon {
         }));
         problems.extend(registered.iter().filter_map(|folder| self.lost_pins(folder)));
         problems.extend(folders.iter().filter_map(growth::problem));
+        problems.extend(folders.iter().flat_map(exit_check::problems));
         problems.sort();
         Ok(Status {
             schema: STATUS_SCHEMA,
@@ -97,7 +98,7 @@ impl Daemon {
             (None, Some(_)) => Protection::Protected,
             (None, None) => Protection::NotYet,
         };
-        Ok(FolderStatus {
+        let mut status = FolderStatus {
             id: folder.id.clone(),
             path: folder.path.clone(),
             vault,
@@ -118,7 +119,12 @@ impl Daemon {
             },
             copies: self.copy_statuses(folder, &config)?,
             watch,
-        })
+            exit_check: rules.exit_check,
+            held: Vec::new(),
+            held_count: 0,
+        };
+        self.held_status(folder, &mut status);
+        Ok(status)
     }
 
     fn problems(

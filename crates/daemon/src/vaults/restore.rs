@@ -35,7 +35,13 @@ pub(crate) enum Restoring {
         closing: SnapshotId,
         /// Also what the host changed since.
         all: bool,
+        /// Only these paths and what lies below them; empty: everything.
+        paths: Vec<Vec<u8>>,
     },
+}
+
+fn selection(paths: &[Vec<u8>]) -> Selection {
+    if paths.is_empty() { Selection::All } else { Selection::Paths(paths.to_vec()) }
 }
 
 impl Restoring {
@@ -60,18 +66,15 @@ impl Restoring {
             Self::State { snapshot, paths } => vault.plan_restore(&RestoreRequest {
                 snapshot: *snapshot,
                 target: target.to_owned(),
-                selection: if paths.is_empty() {
-                    Selection::All
-                } else {
-                    Selection::Paths(paths.clone())
-                },
+                selection: selection(paths),
                 delete_extra: true,
                 guard,
             }),
-            Self::Undo { opening, closing, all } => vault.plan_undo(&UndoRequest {
+            Self::Undo { opening, closing, all, paths } => vault.plan_undo(&UndoRequest {
                 opening: *opening,
                 closing: *closing,
                 root: target.to_owned(),
+                selection: selection(paths),
                 all: *all,
                 guard,
             }),

@@ -8,6 +8,7 @@ use ringfence_model::api::{
 };
 use ringfence_model::bytes::encode;
 use ringfence_model::error::ErrorKind;
+use ringfence_model::exit_check::ExitAction;
 use ringfence_model::folder::Access;
 use ringfence_model::health::LeftOut;
 use ringfence_model::protection::Actor;
@@ -191,11 +192,14 @@ async fn rules_are_written_into_the_configuration() {
         access: Some(Access::Ro),
         hide: Some(vec![".env".parse().expect("a pattern")]),
         protect: Some(Vec::new()),
+        exit_check: Some(ExitAction::Hold),
     };
     let status = lab.daemon.set_folder(&request).await.expect("set");
     assert_eq!(status.access, Access::Ro);
     assert_eq!(status.profiles, Some(vec!["label:self-hosted".to_owned()]));
     assert!(lab.daemon.config.text().contains("self-hosted"));
+    assert!(lab.daemon.config.text().contains("exit_check = \"hold\""));
+    assert_eq!(status.exit_check, Some(ExitAction::Hold));
     assert!(lab.daemon.config.text().contains("hide = [\".env\"]"), "{}", lab.daemon.config.text());
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn plan_undo(
     let restore = RestoreRequest {
         snapshot: request.opening,
         target: request.root.clone(),
-        selection: Selection::All,
+        selection: request.selection.clone(),
         delete_extra: true,
         guard: request.guard,
     };
@@ -84,6 +84,10 @@ pub(crate) fn plan_undo(
     })?;
     let mut planner = Planner::new(engine, &repo, &restore)?;
     let unreadable = each(engine, &repo, &restore, watch, &mut |entry| {
+        let on_the_way = entry.change == Change::Added && restore.selection.leads_to(&entry.path.0);
+        if !on_the_way && !restore.selection.covers(&entry.path.0) {
+            return;
+        }
         if foreign.contains(&entry.path.0) {
             planner.keep(&entry.path.0, ConflictWhy::ChangedSince);
         } else if !(entry.is_directory_time() && busy_dirs.contains(&entry.path.0)) {
