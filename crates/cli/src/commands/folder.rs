@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
-use ringfence_model::api::{FolderRequest, FolderSetRequest};
+use clap::{Args, Subcommand};
+use ringfence_model::api::{ApproveRequest, FolderRequest, FolderSetRequest};
+use ringfence_model::exit_check::{ApproveView, ExitAction};
 use ringfence_model::folder::Access;
 use ringfence_model::health::LeftOut;
+use ringfence_model::history::PlanView;
 use ringfence_model::pattern::{Pattern, PatternError};
 use ringfence_model::profile::Selector;
 use ringfence_model::status::FolderStatus;
 
-use super::DONE;
+use super::{DONE, restore};
 use crate::app::App;
-use crate::args::JsonArgs;
+use crate::args::{JsonArgs, PlanArgs};
 use crate::client::Route;
 use crate::error::{Result, usage};
-use crate::output::{lists, status};
+use crate::output::{exit_check, lists, status};
 
 /// What to do with folders.
 #[derive(Debug, Subcommand)]
@@ -58,7 +60,30 @@ pub enum FolderCommand {
         /// `none` for none
         #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
         protect: Vec<Name>,
+        /// What happens to what the host might run of a session's changes: hold all of it back
+        /// until it is approved, only tell it, or nothing [default: hold back what git runs by
+        /// itself, tell the rest]
+        #[arg(long, value_name = "hold|warn|off")]
+        exit_check: Option<ExitAction>,
     },
+    /// Let in what the exit check holds back, after a look at it
+    Approve(ApproveArgs),
+}
+
+/// Arguments of `folder approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// A directory in the folder
+    pub dir: PathBuf,
+    /// Also where the host has changed a path since
+    #[arg(long, conflicts_with = "drop")]
+    pub all: bool,
+    /// Forget it instead: the folder stays as it is, its snapshots keep what is held back
+    #[arg(long)]
+    pub drop: bool,
+    /// Plan.
+    #[command(flatten)]
+    pub plan: PlanArgs,
 }
 
 /// One value of `--hide` or `--protect`; `None`: the word `none`.
@@ -153,11 +178,13 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
                 }
             }
         }
-        FolderCommand::Set { dir, profiles, access, hide, protect } => {
+        FolderCommand::Approve(args) => return approve(app, &args).await,
+        FolderCommand::Set { dir, profiles, access, hide, protect, exit_check } => {
             let (hide, protect) = (names(hide), names(protect));
-            if profiles.is_none() && access.is_none() && hide.is_none() && protect.is_none() {
+            let none = hide.is_none() && protect.is_none() && exit_check.is_none();
+            if profiles.is_none() && access.is_none() && none {
                 return Err(usage(
-                    "nothing to set: give --profiles, --access, --hide or --protect",
+                    "nothing to set: give --profiles, --access, --hide, --protect or --exit-check",
                 )
                 .hint("ringfence folder set --help"));
             }
@@ -167,11 +194,65 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
                 access,
                 hide,
                 protect,
+                exit_check,
             };
             app.post::<serde::de::IgnoredAny>(Route::new("/v1/folders/set"), &request).await?;
             let file = app.surroundings.layout.config_file();
             out.note(&format!("Written to {}.", out.error_style.path(&file)));
         }
+    }
+    Ok(DONE)
+}
+
+/// Shows what is held back, asks, and lets it in or forgets it.
+async fn approve(app: &App, args: &ApproveArgs) -> Result<u8> {
+    let folder = one(app, &args.dir).await?;
+    if folder.held_count == 0 {
+        if args.plan.json.json {
+            let target = folder.path.display().to_string();
+            let plan = PlanView { target, ..PlanView::default() };
+            app.out.json_object(&ApproveView { held: Vec::new(), plan })?;
+        } else {
+            app.out.note(&format!(
+                "Nothing of {} is held back.",
+                app.out.error_style.path(&folder.path)
+            ));
+        }
+        return Ok(DONE);
+    }
+    let (json, yes) = (args.plan.json.json, args.plan.yes);
+    let request = ApproveRequest {
+        folder: folder.path,
+        dry_run: true,
+        agreed: None,
+        drop: args.drop,
+        all: args.all,
+    };
+    let route = || Route::new("/v1/folders/approve");
+    let view: ApproveView = app.stream(route(), &request).await?;
+    if args.plan.dry_run {
+        if json {
+            app.out.json_object(&view)?;
+        } else {
+            app.out.print(&exit_check::plan(&view, args.drop, &app.out.style))?;
+        }
+        return Ok(DONE);
+    }
+    if !json {
+        let text = exit_check::plan(&view, args.drop, &app.out.error_style);
+        if yes { app.out.note(&text) } else { app.out.say(&text) }
+    }
+    if !restore::agreed(app, &args.plan, "ringfence folder approve").await? {
+        return Ok(DONE);
+    }
+    // What was shown is what is let in, whatever came to it meanwhile.
+    let agreed = view.held.into_iter().map(|held| held.path).collect();
+    let request = ApproveRequest { dry_run: false, agreed: Some(agreed), ..request };
+    let view: ApproveView = app.stream(route(), &request).await?;
+    if json {
+        app.out.json_object(&view)?;
+    } else {
+        app.out.note(&exit_check::done(&view, args.drop, &app.out.error_style));
     }
     Ok(DONE)
 }

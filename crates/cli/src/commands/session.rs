@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use ringfence_model::api::RunSummary;
 use ringfence_model::bytes::visible;
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::exit_check::SessionView;
 use ringfence_model::kept::KeptView;
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
@@ -16,7 +17,7 @@ use crate::args::{FolderArgs, JsonArgs, PlanArgs};
 use crate::client::Route;
 use crate::client::lines::Lines;
 use crate::error::Result;
-use crate::output::{lists, status, summary};
+use crate::output::{exit_check, lists, status, summary};
 
 /// What to do with sessions.
 #[derive(Debug, Subcommand)]
@@ -94,11 +95,12 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
             }
         }
         SessionCommand::Show { session, json } => {
-            let session: Session = app.get(route(&session)).await?;
+            let view: SessionView = app.get(route(&session)).await?;
+            let session = &view.session;
             if json.json {
-                out.json_object(&session)?;
+                out.json_object(&view)?;
             } else {
-                let sessions = std::slice::from_ref(&session);
+                let sessions = std::slice::from_ref(session);
                 out.print(&status::sessions(sessions, app.now(), &out.style).unwrap_or_default())?;
                 for (name, id) in [
                     ("opening snapshot", &session.opening_snapshot),
@@ -107,6 +109,12 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
                     if let Some(id) = id {
                         out.print(&format!("{name}: {}\n", visible(id)))?;
                     }
+                }
+                if let (Some(check), Some(folder)) = (&view.exit_check, &session.folder_path) {
+                    let place = (&*out.style.argument(folder), session.id.as_str());
+                    let lines = exit_check::lines(check, place, true, &out.style);
+                    out.print(lines.strip_prefix('\n').unwrap_or("the exit check found nothing"))?;
+                    out.print("\n")?;
                 }
             }
         }

@@ -128,6 +128,15 @@ pub fn folder(folder: &FolderStatus, now: Timestamp, style: &Style) -> String {
     if let Some(health) = &folder.health {
         out.push_str(&health_lines(health, now));
     }
+    if let Some(action) = folder.exit_check {
+        out.push_str(&format!("exit check: {}\n", action.as_str()));
+    }
+    if folder.held_count > 0 {
+        let count = words::count(folder.held_count, "path");
+        let let_in = format!("ringfence folder approve {}", style.argument(&folder.path));
+        out.push_str(&format!("held back: {count}; let in: {let_in}\n"));
+        out.push_str(&super::exit_check::held(&folder.held));
+    }
     out
 }
 

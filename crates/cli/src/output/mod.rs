@@ -4,6 +4,7 @@
 pub mod copies;
 pub mod diff;
 pub mod entries;
+pub mod exit_check;
 pub mod health;
 pub mod history;
 pub mod lists;

@@ -42,6 +42,9 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         paused_until: (protection == Protection::Paused)
             .then(|| "2026-11-23T14:40:00Z".parse().expect("time")),
         copies: Vec::new(),
+        exit_check: None,
+        held: Vec::new(),
+        held_count: 0,
         watch: (protection == Protection::Protected).then(|| WatchStatus {
             mode: WatchMode::Watching,
             protected_until: Some("2026-11-23T13:59:00Z".parse().expect("time")),

@@ -4,11 +4,8 @@ use ringfence_model::api::RunSummary;
 use ringfence_model::bytes::visible;
 use ringfence_model::session::Exit;
 
-use super::style::{Paint, Style};
-use super::words;
-
-/// Host-run changes listed one by one.
-const SHOWN: usize = 20;
+use super::style::Style;
+use super::{exit_check, words};
 
 /// The paragraph. `who` is the profile's name, or the command's.
 #[must_use]
@@ -34,15 +31,9 @@ pub fn render(summary: &RunSummary, who: &str, style: &Style) -> String {
             ));
         }
     }
-    if !summary.host_runs.is_empty() {
-        let heading = "The host may run or obey these changed files later; look at them first:";
-        out.push_str(&format!("\n{}", style.paint(Paint::Weak, heading)));
-        for found in summary.host_runs.iter().take(SHOWN) {
-            out.push_str(&format!("\n  {} ({})", visible(&found.path.path), visible(&found.why)));
-        }
-        if let Some(rest) = summary.host_runs.len().checked_sub(SHOWN).filter(|rest| *rest > 0) {
-            out.push_str(&format!("\n  … and {} more", words::number(rest as u64)));
-        }
+    if let (Some(check), Some(folder)) = (&summary.exit_check, &session.folder_path) {
+        let folder = style.argument(folder);
+        out.push_str(&exit_check::lines(check, (&folder, session.id.as_str()), false, style));
     }
     out
 }
@@ -59,8 +50,8 @@ fn ending(exit: Option<Exit>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_model::api::HostRuns;
     use ringfence_model::bytes::BytePath;
+    use ringfence_model::exit_check::{Danger, ExitCheck, Finding, FindingKind, FindingState};
     use ringfence_model::mass_loss::GuardAction;
     use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
     use ringfence_model::session::{Session, SessionState};
@@ -86,10 +77,17 @@ mod tests {
             added: 1,
             changed: 3,
             deleted: 1204,
-            host_runs: vec![HostRuns {
-                path: BytePath::from_bytes(b".git/hooks/pre-commit\x07"),
-                why: "git hook".into(),
-            }],
+            exit_check: Some(ExitCheck {
+                findings: vec![Finding {
+                    path: BytePath::from_bytes(b".git/hooks/pre-commit\x07"),
+                    kind: FindingKind::GitHook,
+                    danger: Danger::RunsByItself,
+                    why: "git runs it by itself; new".into(),
+                    entries: 1,
+                    state: FindingState::Held,
+                }],
+                ..ExitCheck::default()
+            }),
         }
     }
 
@@ -99,7 +97,7 @@ mod tests {
         insta::assert_snapshot!("summary", render(&sample(), "claude", &style));
         let mut quiet = sample();
         (quiet.added, quiet.changed, quiet.deleted) = (0, 0, 0);
-        quiet.host_runs.clear();
+        quiet.exit_check = None;
         quiet.session.exit = Some(Exit::Lost);
         insta::assert_snapshot!("summary_lost", render(&quiet, "sh", &style));
     }

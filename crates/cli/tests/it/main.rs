@@ -1,5 +1,6 @@
 //! The command line from outside: its words, its exit codes, its talk with a daemon.
 
+mod approve;
 mod client;
 mod help;
 mod plans;

@@ -14,7 +14,7 @@ use ringfence_testkit::schema::violations;
 use serde_json::{Value, json};
 
 use crate::support::{Home, Reply};
-use crate::tables;
+use crate::{approve, tables};
 
 fn schema(name: &str) -> Value {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/schema");
@@ -113,12 +113,23 @@ fn versions() -> Vec<KeptView> {
     vec![KeptView { number: 1, time, loss: Loss::Removed, path, bytes: 5, mode: 0o644 }]
 }
 
+fn session() -> Value {
+    let finding = json!({ "path": "a", "kind": "git-config", "danger": "runs-when-used", "why": "x",
+        "entries": 1, "state": "told" });
+    json!({ "id": "s1", "profile": "claude", "machine": "m", "folder": null, "folder_path": null,
+        "command": [], "state": "ended", "started": "2026-11-23T13:00:00Z", "ended": null,
+        "exit": null, "guard": "freeze", "opening_snapshot": null, "closing_snapshot": null,
+        "exit_check": { "findings": [finding], "more": 1, "notes": ["n"] } })
+}
+
 fn status() -> Value {
     let mut status = tables::status();
     // A field of a later version is in no schema of this one.
     status.as_object_mut().expect("an object").remove("a field of a later version");
     // The daemon always writes these; an older one did not.
     status["folders"][0]["copies"] = json!([]);
+    status["folders"][0]["held"] = json!([approve::held("x")]);
+    status["folders"][0]["held_count"] = json!(1);
     status["folders"][0]["health"] = json!(null);
     status
 }
@@ -146,8 +157,10 @@ fn json_is_as_its_schema_says() {
         ("POST /v1/backup/repair", Reply::Stream(vec![json!({ "done": repair() })])),
         ("POST /v1/backup/prune", Reply::Stream(vec![json!({ "done": prune() })])),
         ("GET /v1/sessions/s1/kept", value(json!(versions()))),
+        ("GET /v1/sessions/s1", value(session())),
+        ("POST /v1/folders/approve", Reply::Stream(vec![json!({ "done": approve::approved() })])),
     ]);
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["history"], "history"),
         (&["diff"], "diff"),
         (&["show", "latest", "x"], "show"),
@@ -162,6 +175,8 @@ fn json_is_as_its_schema_says() {
         (&["backup", "check", "--repair"], "repair"),
         (&["backup", "prune", "--dry-run"], "prune"),
         (&["session", "kept", "s1"], "versions"),
+        (&["session", "show", "s1"], "session"),
+        (&["folder", "approve", ".", "--dry-run"], "approve"),
     ];
     for (arguments, name) in cases {
         let ran = home.run(&[arguments, &["--json"]].concat()).expect(0);

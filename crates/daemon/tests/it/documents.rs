@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::Lab;
 
 #[track_caller]
-fn check(name: &str, document: &impl Serialize) {
+pub(crate) fn check(name: &str, document: &impl Serialize) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/schema");
     let text = fs::read_to_string(directory.join(format!("{name}.json"))).expect("a schema");
     let schema = serde_json::from_str(&text).expect("JSON");

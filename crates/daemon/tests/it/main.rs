@@ -3,6 +3,7 @@
 
 mod copies;
 mod documents;
+mod exit_check;
 mod folders;
 mod frozen;
 mod held;
