@@ -24,11 +24,11 @@ pub use fold::{fold, worth_telling};
 pub use git::{GitPlaces, HOOK_NAMES, Pointed, hooks_and_includes, pointed, resolve};
 pub use judge::{Content, Evidence, Side, judge, wants_content};
 
-/// Most findings that are told one by one.
+/// Most hazards that are told one by one.
 pub const MOST_TOLD: usize = 200;
 /// Most paths that are held back one by one; more become the directories that they lie in.
 pub const MOST_HELD: usize = 10_000;
-/// Most bytes of a file that are judged; a longer one is a finding itself.
+/// Most bytes of a file that are judged; a longer one is a hazard itself.
 pub const MOST_JUDGED: u64 = 1024 * 1024;
 
 /// What `exit_check` in a folder's rule says.
@@ -67,7 +67,7 @@ impl FromStr for ExitAction {
     }
 }
 
-/// How dangerous a finding is; sorts worst first.
+/// How dangerous a hazard is; sorts worst first.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -81,12 +81,12 @@ pub enum Danger {
     Obeyed,
 }
 
-/// What a finding is; sorts worst first.
+/// What a hazard is; sorts worst first.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum FindingKind {
+pub enum HazardKind {
     /// A program that git runs at some step.
     GitHook,
     /// Git configuration that names a program, a place or another repository.
@@ -113,7 +113,7 @@ pub enum FindingKind {
     LinkOutside,
 }
 
-impl FindingKind {
+impl HazardKind {
     /// The words shown to people.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -138,12 +138,12 @@ impl FindingKind {
     }
 }
 
-/// What became of a finding.
+/// What became of a hazard.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum FindingState {
+pub enum HazardState {
     /// It is to be held back, and is not yet: something stands in the way.
     Waiting,
     /// It should have been held back, but the host has changed it since.
@@ -158,12 +158,12 @@ pub enum FindingState {
 
 /// One thing that the host might run or obey later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Finding {
+pub struct Hazard {
     /// Relative to the folder's root.
     #[serde(flatten)]
     pub path: BytePath,
     /// What it is.
-    pub kind: FindingKind,
+    pub kind: HazardKind,
     /// How dangerous.
     pub danger: Danger,
     /// Why, in a few words. Names in it are as they are in the folder: escape them.
@@ -172,26 +172,26 @@ pub struct Finding {
     #[serde(default = "one")]
     pub entries: u64,
     /// What became of it.
-    pub state: FindingState,
+    pub state: HazardState,
 }
 
 const fn one() -> u64 {
     1
 }
 
-impl Finding {
+impl Hazard {
     /// Worst first, then by path.
     #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |finding: &Self| (finding.danger, finding.kind);
+        let key = |hazard: &Self| (hazard.danger, hazard.kind);
         key(self).cmp(&key(other)).then_with(|| self.path.cmp(&other.path))
     }
 }
 
-/// Whether a finding is held back. Without a word in the folder's rule: what git runs by
+/// Whether a hazard is held back. Without a word in the folder's rule: what git runs by
 /// itself is, the rest is only told.
 #[must_use]
-pub fn is_held(action: Option<ExitAction>, kind: FindingKind, danger: Danger) -> bool {
+pub fn is_held(action: Option<ExitAction>, kind: HazardKind, danger: Danger) -> bool {
     match action {
         Some(ExitAction::Hold) => true,
         Some(ExitAction::Warn | ExitAction::Off) => false,
@@ -203,7 +203,7 @@ pub fn is_held(action: Option<ExitAction>, kind: FindingKind, danger: Danger) ->
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ExitCheck {
     /// What was found, worst first, at most [`MOST_TOLD`] of them.
-    pub findings: Vec<Finding>,
+    pub hazards: Vec<Hazard>,
     /// How many more there are.
     #[serde(default)]
     pub more: u64,
@@ -219,7 +219,7 @@ pub struct HeldPath {
     #[serde(flatten)]
     pub path: BytePath,
     /// What it is.
-    pub kind: FindingKind,
+    pub kind: HazardKind,
     /// Why it is held back.
     pub why: String,
     /// The session whose version it is.
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn by_default_only_what_git_runs_by_itself_is_held() {
         use Danger::{Obeyed, RunsByItself, RunsWhenUsed};
-        use FindingKind::{Agent, Build, Executable, GitConfig, GitHook, GitPlace};
+        use HazardKind::{Agent, Build, Executable, GitConfig, GitHook, GitPlace};
         for (kind, danger, held) in [
             (GitHook, RunsByItself, true),
             (GitConfig, RunsByItself, true),

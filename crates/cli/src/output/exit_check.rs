@@ -1,17 +1,15 @@
 //! What of a session the host might run or obey later, and what is held back. Pure.
 
 use ringfence_model::bytes::visible;
-use ringfence_model::exit_check::{
-    ApproveView, Danger, ExitCheck, Finding, FindingState, HeldPath,
-};
+use ringfence_model::exit_check::{ApproveView, Danger, ExitCheck, Hazard, HazardState, HeldPath};
 
 use super::style::{Paint, Style};
 use super::words;
 
-/// Findings that the summary after a run names of each kind.
+/// Hazards that the summary after a run names of each kind.
 const SHOWN: usize = 8;
 
-/// The lines about a session's findings, each begun by a line's end; `all`: every one of them.
+/// The lines about a session's hazards, each begun by a line's end; `all`: every one of them.
 /// `folder` is the folder as an argument of a command, `session` the session's id.
 #[must_use]
 pub fn lines(
@@ -20,24 +18,24 @@ pub fn lines(
     all: bool,
     style: &Style,
 ) -> String {
-    let of = |wanted: &[FindingState], dangers: &[Danger]| -> Vec<&Finding> {
-        let fits = |f: &&Finding| wanted.contains(&f.state) && dangers.contains(&f.danger);
-        check.findings.iter().filter(fits).collect()
+    let of = |wanted: &[HazardState], dangers: &[Danger]| -> Vec<&Hazard> {
+        let fits = |f: &&Hazard| wanted.contains(&f.state) && dangers.contains(&f.danger);
+        check.hazards.iter().filter(fits).collect()
     };
     let any = [Danger::RunsByItself, Danger::RunsWhenUsed, Danger::Obeyed];
-    let told = [FindingState::Told, FindingState::Kept];
+    let told = [HazardState::Told, HazardState::Kept];
     let groups = [
         (
             Paint::Bad,
             "To be held back, and still in the folder (ringfence status says why):".to_owned(),
-            of(&[FindingState::Waiting], &any),
+            of(&[HazardState::Waiting], &any),
         ),
         (
             Paint::Bad,
             format!(
                 "Held back, so that the host does not run or obey it; let it in: ringfence folder approve {folder}"
             ),
-            of(&[FindingState::Held], &any),
+            of(&[HazardState::Held], &any),
         ),
         (
             Paint::Bad,
@@ -52,24 +50,24 @@ pub fn lines(
         (
             Paint::Faint,
             "Was held back, and is settled:".to_owned(),
-            of(&[FindingState::Settled], &any),
+            of(&[HazardState::Settled], &any),
         ),
     ];
     let mut out = String::new();
-    for (paint, heading, findings) in groups.into_iter().filter(|(.., found)| !found.is_empty()) {
+    for (paint, heading, hazards) in groups.into_iter().filter(|(.., found)| !found.is_empty()) {
         out.push_str(&format!("\n{}", style.paint(paint, &heading)));
-        let shown = if all { findings.len() } else { SHOWN.min(findings.len()) };
-        for finding in &findings[..shown] {
-            out.push_str(&format!("\n  {}", line(finding)));
+        let shown = if all { hazards.len() } else { SHOWN.min(hazards.len()) };
+        for hazard in &hazards[..shown] {
+            out.push_str(&format!("\n  {}", line(hazard)));
         }
-        if shown < findings.len() {
-            let rest = words::number((findings.len() - shown) as u64);
+        if shown < hazards.len() {
+            let rest = words::number((hazards.len() - shown) as u64);
             out.push_str(&format!("\n  … and {rest} more: ringfence session show {session}"));
         }
     }
     if check.more > 0 {
         let more = words::number(check.more);
-        out.push_str(&format!("\nThere are {more} more findings than are told one by one."));
+        out.push_str(&format!("\nThere are {more} more hazards than are told one by one."));
     }
     for note in &check.notes {
         out.push_str(&format!("\nnote: {}", visible(note)));
@@ -77,17 +75,17 @@ pub fn lines(
     out
 }
 
-fn line(finding: &Finding) -> String {
-    let (path, why) = (visible(&finding.path.path), visible(&finding.why));
-    let kept = match finding.state {
-        FindingState::Kept => "; the host has changed it since, so it was not held back",
+fn line(hazard: &Hazard) -> String {
+    let (path, why) = (visible(&hazard.path.path), visible(&hazard.why));
+    let kept = match hazard.state {
+        HazardState::Kept => "; the host has changed it since, so it was not held back",
         _ => "",
     };
-    if finding.entries == 1 {
-        format!("{path} ({}: {why}{kept})", finding.kind.words())
+    if hazard.entries == 1 {
+        format!("{path} ({}: {why}{kept})", hazard.kind.words())
     } else {
-        let entries = words::number(finding.entries);
-        format!("{path}/ ({}: {entries} in it{kept})", finding.kind.words())
+        let entries = words::number(hazard.entries);
+        format!("{path}/ ({}: {entries} in it{kept})", hazard.kind.words())
     }
 }
 
@@ -165,32 +163,31 @@ pub fn done(view: &ApproveView, drop: bool, style: &Style) -> String {
 mod tests {
     use super::*;
     use ringfence_model::bytes::BytePath;
-    use ringfence_model::exit_check::FindingKind;
+    use ringfence_model::exit_check::HazardKind;
     use ringfence_model::history::PlanView;
     use ringfence_model::name::SessionId;
 
-    fn finding(path: &str, kind: FindingKind, danger: Danger, state: FindingState) -> Finding {
+    fn hazard(path: &str, kind: HazardKind, danger: Danger, state: HazardState) -> Hazard {
         let path = BytePath::from_bytes(path.as_bytes());
-        Finding { path, kind, danger, why: "why\x1b[2J".into(), entries: 1, state }
+        Hazard { path, kind, danger, why: "why\x1b[2J".into(), entries: 1, state }
     }
 
     pub(crate) fn sample() -> ExitCheck {
         use Danger::{Obeyed, RunsByItself, RunsWhenUsed};
-        use FindingKind::{Agent, Build, Executable, GitConfig, GitHook};
-        use FindingState::{Held, Kept, Settled, Told, Waiting};
-        let mut findings = vec![
-            finding(".git/hooks/evil\x07", GitHook, RunsByItself, Held),
-            finding(".git/config", GitConfig, RunsByItself, Kept),
-            finding("a/.git/config", GitConfig, RunsByItself, Waiting),
-            finding("b/.git/config", GitConfig, RunsByItself, Settled),
-            finding("AGENTS.md", Agent, Obeyed, Told),
+        use HazardKind::{Agent, Build, Executable, GitConfig, GitHook};
+        use HazardState::{Held, Kept, Settled, Told, Waiting};
+        let mut hazards = vec![
+            hazard(".git/hooks/evil\x07", GitHook, RunsByItself, Held),
+            hazard(".git/config", GitConfig, RunsByItself, Kept),
+            hazard("a/.git/config", GitConfig, RunsByItself, Waiting),
+            hazard("b/.git/config", GitConfig, RunsByItself, Settled),
+            hazard("AGENTS.md", Agent, Obeyed, Told),
         ];
-        findings.extend(
-            (0..12).map(|n| finding(&format!("m/{n}/Makefile"), Build, RunsWhenUsed, Told)),
-        );
-        let group = finding("target", Executable, RunsWhenUsed, Told);
-        findings.insert(4, Finding { entries: 1204, ..group });
-        ExitCheck { findings, more: 3, notes: vec!["n\x1bote".into()] }
+        hazards
+            .extend((0..12).map(|n| hazard(&format!("m/{n}/Makefile"), Build, RunsWhenUsed, Told)));
+        let group = hazard("target", Executable, RunsWhenUsed, Told);
+        hazards.insert(4, Hazard { entries: 1204, ..group });
+        ExitCheck { hazards, more: 3, notes: vec!["n\x1bote".into()] }
     }
 
     #[test]
@@ -209,7 +206,7 @@ mod tests {
         let style = Style { home: Some("/home/ann".into()), ..Style::plain() };
         let held = |path: &str, waiting: Option<&str>| HeldPath {
             path: BytePath::from_bytes(path.as_bytes()),
-            kind: FindingKind::GitHook,
+            kind: HazardKind::GitHook,
             why: "new".into(),
             session: SessionId::new("s-1").expect("id"),
             before: "a".into(),

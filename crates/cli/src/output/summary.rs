@@ -51,7 +51,7 @@ fn ending(exit: Option<Exit>) -> String {
 mod tests {
     use super::*;
     use ringfence_model::bytes::BytePath;
-    use ringfence_model::exit_check::{Danger, ExitCheck, Finding, FindingKind, FindingState};
+    use ringfence_model::exit_check::{Danger, ExitCheck, Hazard, HazardKind, HazardState};
     use ringfence_model::mass_loss::GuardAction;
     use ringfence_model::name::{FolderId, MachineName, ProfileName, SessionId};
     use ringfence_model::session::{Session, SessionState};
@@ -78,13 +78,13 @@ mod tests {
             changed: 3,
             deleted: 1204,
             exit_check: Some(ExitCheck {
-                findings: vec![Finding {
+                hazards: vec![Hazard {
                     path: BytePath::from_bytes(b".git/hooks/pre-commit\x07"),
-                    kind: FindingKind::GitHook,
+                    kind: HazardKind::GitHook,
                     danger: Danger::RunsByItself,
                     why: "git runs it by itself; new".into(),
                     entries: 1,
-                    state: FindingState::Held,
+                    state: HazardState::Held,
                 }],
                 ..ExitCheck::default()
             }),

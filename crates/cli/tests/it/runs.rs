@@ -90,7 +90,7 @@ pub(crate) fn summary(home: &Home, state: Value) -> Reply {
     Reply::Stream(vec![
         json!({ "progress": { "what": "closing snapshot" } }),
         json!({ "done": { "session": session, "added": 1, "changed": 3, "deleted": 1204,
-            "exit_check": { "findings": [{ "path": ".git/hooks/pre-commit", "kind": "git-hook",
+            "exit_check": { "hazards": [{ "path": ".git/hooks/pre-commit", "kind": "git-hook",
                 "danger": "runs-by-itself", "why": "git runs it by itself; new", "state": "held" }] } } }),
     ])
 }

@@ -12,15 +12,16 @@ use std::time::Duration;
 use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::exit_check::{
-    ExitAction, ExitCheck, FindingState, HeldPath, MOST_HELD, SessionView, covers, fold, is_held,
+    ExitAction, ExitCheck, HazardState, HeldPath, MOST_HELD, SessionView, covers, fold, is_held,
     worth_telling,
 };
 use ringfence_model::folder::Folder;
-use ringfence_model::history::PlanView;
+use ringfence_model::history::{PlanView, SnapshotKind};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::{FolderStatus, Problem, Severity};
 
+use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::host::clock;
@@ -87,22 +88,22 @@ impl Daemon {
             };
             self.vaults.exit_check(folder, ends).await?
         };
-        let mut findings = looked.findings;
-        for finding in &mut findings {
-            if is_held(action, finding.kind, finding.danger) {
-                finding.state = FindingState::Waiting;
+        let mut hazards = looked.hazards;
+        for hazard in &mut hazards {
+            if is_held(action, hazard.kind, hazard.danger) {
+                hazard.state = HazardState::Waiting;
             }
         }
         let waiting: Vec<_> =
-            findings.iter().filter(|found| found.state == FindingState::Waiting).collect();
+            hazards.iter().filter(|found| found.state == HazardState::Waiting).collect();
         let paths: BTreeSet<Vec<u8>> =
-            waiting.iter().filter_map(|finding| finding.path.to_bytes()).collect();
+            waiting.iter().filter_map(|hazard| hazard.path.to_bytes()).collect();
         let now = clock::now();
         let held: Vec<HeldPath> = fold(paths, MOST_HELD)
             .into_iter()
             .filter_map(|bytes| {
                 let path = BytePath::from_bytes(&bytes);
-                let first = waiting.iter().find(|finding| covers(&path, &finding.path))?;
+                let first = waiting.iter().find(|hazard| covers(&path, &hazard.path))?;
                 Some(HeldPath {
                     kind: first.kind,
                     why: first.why.clone(),
@@ -119,7 +120,7 @@ impl Daemon {
             paths.retain(|known| !held.iter().any(|new| new.covers(&known.path)));
             paths.extend(held);
         })?;
-        let check = worth_telling(findings, looked.notes);
+        let check = worth_telling(hazards, looked.notes);
         self.store.set_exit_check(&session.id, &check).map_err(failed)
     }
 
@@ -195,9 +196,20 @@ impl Daemon {
         held.retain(|held| held.waiting.is_some());
         for ((before, after), paths) in by_states(&held) {
             let what = self.between(folder, (&after, &before), &paths, false).await?;
-            // The closing snapshot has what goes.
-            self.vaults.apply(folder, &what, &folder.path, Some(&after), &nobody).await?;
-            let left = self.vaults.plan(folder, &what, &folder.path).await?;
+            // The closing snapshot has what goes. Where an undo has put the same back since, that
+            // cannot be told from it, so then another snapshot has to have it.
+            let mut guard = after.clone();
+            let mut left = PlanView::default();
+            for attempt in 0..2 {
+                self.vaults.apply(folder, &what, &folder.path, Some(&guard), &nobody).await?;
+                left = self.vaults.plan(folder, &what, &folder.path).await?;
+                if attempt == 1 || !paths.iter().any(|held| differs(&left, held)) {
+                    break;
+                }
+                let watcher = self.protect.guard(folder);
+                let want = Want::whole(SnapshotKind::BeforeRestore);
+                guard = self.snapshot_in_turn(&watcher, want, &nobody).await?.id;
+            }
             let (kept, done): (Vec<_>, Vec<_>) =
                 paths.into_iter().partition(|held| differs(&left, held));
             self.settle_waiting(folder, &kept, &done)?;
@@ -222,19 +234,19 @@ impl Daemon {
             })
         };
         for held in kept.iter().chain(done) {
-            let state = if done.contains(held) { FindingState::Held } else { FindingState::Kept };
-            let wait = state == FindingState::Kept && others(held);
+            let state = if done.contains(held) { HazardState::Held } else { HazardState::Kept };
+            let wait = state == HazardState::Kept && others(held);
             self.change_held(folder, |paths| {
                 let own =
                     |known: &HeldPath| known.path == held.path && known.session == held.session;
                 for known in paths.iter_mut().filter(|known| own(known)) {
                     known.waiting = wait.then(|| "a session at work has changed it".to_owned());
                 }
-                paths.retain(|known| !own(known) || state == FindingState::Held || wait);
+                paths.retain(|known| !own(known) || state == HazardState::Held || wait);
             })?;
             tracing::warn!(
                 folder = %folder.path.display(), path = %visible(&held.path.path), why = %held.why,
-                session = %held.session, held = state == FindingState::Held, "the exit check"
+                session = %held.session, held = state == HazardState::Held, "the exit check"
             );
             if !wait {
                 self.mark(&held.session, held, state)?;
@@ -243,14 +255,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Writes into a session's record what became of a finding.
-    fn mark(&self, id: &SessionId, held: &HeldPath, state: FindingState) -> Result<(), ApiError> {
+    /// Writes into a session's record what became of a hazard.
+    fn mark(&self, id: &SessionId, held: &HeldPath, state: HazardState) -> Result<(), ApiError> {
         let Some(mut check) = self.store.exit_check(id).map_err(failed)? else { return Ok(()) };
-        let waits = |state| matches!(state, FindingState::Waiting | FindingState::Held);
+        let waits = |state| matches!(state, HazardState::Waiting | HazardState::Held);
         // A group is told by its directory, and held path by path.
         let inside = |path: &BytePath| held.covers(path) || covers(path, &held.path);
-        for finding in check.findings.iter_mut().filter(|f| waits(f.state) && inside(&f.path)) {
-            finding.state = state;
+        for hazard in check.hazards.iter_mut().filter(|f| waits(f.state) && inside(&f.path)) {
+            hazard.state = state;
         }
         self.store.set_exit_check(id, &check).map_err(failed)
     }
@@ -338,7 +350,7 @@ impl Daemon {
         let (undone, others): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|held| held.session == *id);
         for held in &undone {
-            self.mark(id, held, FindingState::Settled)?;
+            self.mark(id, held, HazardState::Settled)?;
         }
         let back = self.in_force(folder, others).await?;
         self.change_held(folder, |paths| {
@@ -359,7 +371,7 @@ impl Daemon {
     /// Takes paths off what is held.
     pub(super) fn forget_held(&self, folder: &Folder, gone: &[HeldPath]) -> Result<(), ApiError> {
         self.change_held(folder, |paths| paths.retain(|held| !gone.contains(held)))?;
-        gone.iter().try_for_each(|held| self.mark(&held.session, held, FindingState::Settled))
+        gone.iter().try_for_each(|held| self.mark(&held.session, held, HazardState::Settled))
     }
 
     /// Those of the held paths that the folder has as their session left them.

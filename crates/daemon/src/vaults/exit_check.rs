@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ringfence_model::bytes::visible;
+use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::error::ApiError;
 use ringfence_model::exit_check::{
-    Content, Evidence, Finding, GitPlaces, HOOK_NAMES, MOST_JUDGED, Pointed, Side,
+    Content, Evidence, GitPlaces, HOOK_NAMES, Hazard, HazardKind, MOST_JUDGED, Pointed, Side,
     hooks_and_includes, judge, pointed, resolve, wants_content,
 };
 use ringfence_model::folder::Folder;
@@ -40,7 +40,7 @@ pub(crate) struct Ends {
 /// What was found, in no order, and what there is to say about it.
 #[derive(Debug, Default)]
 pub(crate) struct Looked {
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) hazards: Vec<Hazard>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -72,15 +72,15 @@ fn look(
     rebased: &[(Vec<u8>, SnapshotId)],
 ) -> Result<Looked, VaultError> {
     let (before, after) = (vault.view(opening)?, vault.view(closing)?);
-    let mut candidates = changed(vault, (opening, closing), touched)?;
+    let candidates = changed(vault, (opening, closing), touched)?;
     let folder = root.as_os_str().as_bytes();
     let mut finder =
         Finder { folder, after: &after, looker: after.looker()?, git: GitPlaces::default() };
     finder.repositories(&candidates);
-    finder.new_repositories(&mut candidates);
+    let new = finder.new_repositories(&candidates);
     let git = finder.git;
     let mut looked = Looked::default();
-    let mut judged = |path: &[u8], was: Option<(&View, &Entry)>, is: &Entry| {
+    let judged = |path: &[u8], was: Option<(&View, &Entry)>, is: &Entry| {
         let wanted = wants_content(path, &git);
         let old = was.filter(|_| wanted).and_then(|(view, entry)| content(view, entry));
         let new = Some(is).filter(|_| wanted).and_then(|entry| content(&after, entry));
@@ -90,18 +90,27 @@ fn look(
             before: was.map(|(_, entry)| side(entry, old.as_deref())),
             after: side(is, new.as_deref()),
         };
-        looked.findings.extend(judge(&evidence, &git));
+        judge(&evidence, &git)
     };
     let is_rebased = |path: &Vec<u8>| rebased.iter().any(|(known, _)| known == path);
     for (path, (was, is)) in candidates.iter().filter(|(path, _)| !is_rebased(path)) {
-        judged(path, was.as_ref().map(|entry| (&before, entry)), is);
+        looked.hazards.extend(judged(path, was.as_ref().map(|entry| (&before, entry)), is));
+    }
+    for (head, entries) in &new {
+        let worst = entries.iter().filter_map(|entry| judged(&entry.path.0, None, entry));
+        if let Some(worst) = worst.min_by(Hazard::order) {
+            let name = &worst.path.path;
+            let why = format!("with it git obeys {name}, which was there before");
+            let path = BytePath::from_bytes(head);
+            looked.hazards.push(Hazard { path, kind: HazardKind::GitPlace, why, ..worst.clone() });
+        }
     }
     let mut present = after.looker()?;
     for (path, snapshot) in rebased {
         let Some(is) = present.entry(path) else { continue };
         let view = vault.view(*snapshot)?;
         let was = view.looker()?.entry(path);
-        judged(path, was.as_ref().map(|entry| (&view, entry)), &is);
+        looked.hazards.extend(judged(path, was.as_ref().map(|entry| (&view, entry)), &is));
     }
     unreadable(&after, (folder, &git), touched, &mut looked);
     Ok(looked)
@@ -166,7 +175,7 @@ fn unreadable(
         }
         let kind = ringfence_model::history::EntryKind::File;
         let after = Side { kind, mode: 0, target: None, content: Content::Unknown };
-        looked.findings.extend(judge(&Evidence { folder, path, before: None, after }, git));
+        looked.hazards.extend(judge(&Evidence { folder, path, before: None, after }, git));
     }
     if !remarks.is_empty() {
         let named: Vec<String> =
@@ -268,26 +277,24 @@ impl Finder<'_> {
         }
     }
 
-    /// What lies in a repository that is one only since the session: all of it is new to git,
-    /// also what the session did not touch. A pointer to one is a finding itself.
-    fn new_repositories(&mut self, candidates: &mut Candidates) {
+    /// Repositories that are such only since the session, by the path that makes them one, each
+    /// with its hooks and configuration: all of it is new to git, also what was there before.
+    fn new_repositories(&mut self, candidates: &Candidates) -> Vec<(Vec<u8>, Vec<Entry>)> {
+        let mut found = Vec::new();
         for place in self.git.directories.clone() {
-            let head = candidates.get(&join(&place, b"HEAD"));
-            if !head.is_some_and(|(was, _)| was.is_none()) {
+            let head = join(&place, b"HEAD");
+            if !candidates.get(&head).is_some_and(|(was, _)| was.is_none()) {
                 continue;
             }
             let mut files = vec![join(&place, b"config"), join(&place, b"config.worktree")];
             if let Ok(hooks) = self.after.list(&join(&place, b"hooks")) {
                 files.extend(hooks.into_iter().map(|hook| hook.path.0));
             }
-            for file in files {
-                if let Some(entry) = self.looker.entry(&file)
-                    && entry.kind != EntryKind::Directory
-                {
-                    candidates.insert(file, (None, entry));
-                }
-            }
+            files.retain(|file| !candidates.contains_key(file));
+            let entries = files.iter().filter_map(|file| self.looker.entry(file)).collect();
+            found.push((head, entries));
         }
+        found
     }
 
     fn read(&mut self, path: &[u8]) -> Option<Vec<u8>> {

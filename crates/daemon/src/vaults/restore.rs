@@ -141,7 +141,11 @@ impl Vaults {
         let mut plan = heard.planned.unwrap_or_default();
         match (ended, heard.done) {
             (Ok(()), Some(done)) => {
-                plan.conflicts = done.conflicts;
+                for path in done.conflicts {
+                    if !plan.conflicts.contains(&path) {
+                        plan.conflicts.push(path);
+                    }
+                }
                 plan.notes.extend(done.notes);
                 Ok(plan)
             }

@@ -11,7 +11,7 @@ use ringfence_model::api::{
     ApproveRequest, FolderSetRequest, RestoreRequest, RunSummary, UndoRequest,
 };
 use ringfence_model::document::Document;
-use ringfence_model::exit_check::{ExitAction, FindingKind, FindingState};
+use ringfence_model::exit_check::{ExitAction, HazardKind, HazardState};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::{FolderStatus, Severity};
@@ -71,9 +71,9 @@ async fn close(lab: &Lab, session: &Session) -> RunSummary {
     lab.daemon.close(&session.id, &Report::nobody()).await.expect("closed")
 }
 
-fn found(summary: &RunSummary) -> BTreeMap<String, (FindingKind, FindingState)> {
+fn found(summary: &RunSummary) -> BTreeMap<String, (HazardKind, HazardState)> {
     let check = summary.exit_check.as_ref().expect("it was looked at");
-    let all = check.findings.iter();
+    let all = check.hazards.iter();
     all.map(|f| (f.path.path.clone(), (f.kind, f.state))).collect()
 }
 
@@ -105,8 +105,8 @@ async fn what_git_runs_by_itself_is_held_until_it_is_approved() {
     let (_, session, _) = at_work(&lab, |_| json!({})).await;
     mischief(&lab);
     let summary = close(&lab, &session).await;
-    use FindingKind::{Build, Executable, GitConfig, GitHook, LinkOutside};
-    use FindingState::{Held, Settled, Told};
+    use HazardKind::{Build, Executable, GitConfig, GitHook, LinkOutside};
+    use HazardState::{Held, Settled, Told};
     let expected = [
         (".git/config", (GitConfig, Held)),
         (".git/hooks/post-commit", (GitHook, Held)),
@@ -117,7 +117,7 @@ async fn what_git_runs_by_itself_is_held_until_it_is_approved() {
     ];
     let expected = expected.map(|(path, state)| (path.to_owned(), state));
     assert_eq!(found(&summary), BTreeMap::from(expected));
-    let worst = &summary.exit_check.as_ref().expect("there").findings[0];
+    let worst = &summary.exit_check.as_ref().expect("there").hazards[0];
     assert_eq!((worst.kind, &*worst.why), (GitHook, "git runs it by itself; new"));
 
     // Neither is in force; what the session did beside it is there.
@@ -150,7 +150,7 @@ async fn what_git_runs_by_itself_is_held_until_it_is_approved() {
     assert!(there(&lab, ".git/config").expect("there").contains("fsmonitor"));
     assert_eq!(held_paths(&folder(&lab).await), [""; 0]);
     let view = lab.daemon.session_view(&session.id).expect("a view").exit_check.expect("kept");
-    assert_eq!(view.findings[0].state, Settled);
+    assert_eq!(view.hazards[0].state, Settled);
     assert!(lab.daemon.approve(approval(&lab, true), &nobody).await.is_err(), "nothing is held");
 }
 
@@ -172,7 +172,7 @@ async fn the_rule_says_what_is_held() {
         assert_eq!(there(&lab, "more/Makefile").is_some(), makefile, "{action:?}");
         assert_eq!(summary.exit_check.is_none(), action == ExitAction::Off, "{action:?}");
         if let Some(check) = summary.exit_check {
-            assert_eq!(check.findings.len(), 2, "{action:?}");
+            assert_eq!(check.hazards.len(), 2, "{action:?}");
         }
         let status = lab.daemon.status().await.expect("status");
         let said = status.problems.iter().any(|p| p.message.contains("nothing looks at"));
@@ -210,7 +210,7 @@ async fn an_undo_drops_what_is_held_and_so_does_a_person() {
     close(&lab, &session).await;
     let nobody = Report::nobody();
     let hook = |held: &FolderStatus| {
-        held.held.iter().find(|held| held.kind == FindingKind::GitHook).expect("held").path.clone()
+        held.held.iter().find(|held| held.kind == HazardKind::GitHook).expect("held").path.clone()
     };
     let one = ApproveRequest {
         drop: true,
@@ -378,7 +378,7 @@ async fn a_hook_that_a_session_makes_again_under_which_it_was_taken_is_held_agai
     assert_eq!(there(&lab, ".git/hooks/post-commit"), None);
     program(&lab, ".git/hooks/post-commit", HOOK);
     let summary = close(&lab, &second).await;
-    assert_eq!(found(&summary)[".git/hooks/post-commit"].1, FindingState::Held);
+    assert_eq!(found(&summary)[".git/hooks/post-commit"].1, HazardState::Held);
     assert_eq!(there(&lab, ".git/hooks/post-commit"), None);
     let held = store.held(&status.id).expect("read").paths;
     assert_eq!((held.len(), &held[0].session), (1, &second.id));
@@ -419,19 +419,22 @@ async fn hooks_are_found_wherever_git_looks_for_them() {
     let summary = close(&lab, &session).await;
     let held: Vec<_> = found(&summary)
         .into_iter()
-        .filter(|(_, (_, state))| *state == FindingState::Held)
+        .filter(|(_, (_, state))| *state == HazardState::Held)
         .map(|(path, (kind, _))| (path, kind))
         .collect();
-    use FindingKind::{GitConfig, GitHook, GitPlace};
+    use HazardKind::{GitConfig, GitHook, GitPlace};
     let expected = [
         (".git/modules/lib/hooks/pre-push", GitHook),
         ("away/.git", GitPlace),
+        ("bare/HEAD", GitPlace),
         ("team.conf", GitConfig),
         ("tools/hooks/pre-commit", GitHook),
     ];
     assert_eq!(held, expected.map(|(path, kind)| (path.to_owned(), kind)));
-    // A hook that was there before is a hook only since it lies in a repository.
-    assert_eq!(found(&summary)["bare/hooks/update"].0, GitHook);
+    // A hook that was there before was none before it lay in a repository.
+    assert!(
+        !lab.project.join("bare/HEAD").exists() && lab.project.join("bare/hooks/update").exists()
+    );
     assert!(lab.project.join("tools/hooks/README").exists());
     let set = FolderSetRequest {
         path: lab.project.clone(),
@@ -456,7 +459,7 @@ async fn what_cannot_be_held_back_waits_is_said_and_is_held_later() {
     let foreign: &Path = &staging.join("foreign");
     fs::write(foreign, "x").expect("written");
     let summary = close(&lab, &session).await;
-    assert_eq!(found(&summary)[".git/hooks/post-commit"].1, FindingState::Waiting);
+    assert_eq!(found(&summary)[".git/hooks/post-commit"].1, HazardState::Waiting);
     assert!(there(&lab, ".git/hooks/post-commit").is_some());
     let problems = lab.daemon.status().await.expect("status").problems;
     let said = problems.iter().find(|p| p.message.contains("still in the folder"));
@@ -466,5 +469,5 @@ async fn what_cannot_be_held_back_waits_is_said_and_is_held_later() {
     Arc::clone(&lab.daemon).recover().await;
     assert_eq!(there(&lab, ".git/hooks/post-commit"), None);
     let view = lab.daemon.session_view(&session.id).expect("a view").exit_check.expect("kept");
-    assert_eq!(view.findings[0].state, FindingState::Held);
+    assert_eq!(view.hazards[0].state, HazardState::Held);
 }

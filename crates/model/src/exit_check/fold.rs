@@ -1,10 +1,10 @@
-//! Keeps lists short: paths that are held become directories, findings that are alike are
+//! Keeps lists short: paths that are held become directories, hazards that are alike are
 //! told as one. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::generated;
-use super::{ExitCheck, Finding, FindingKind, MOST_TOLD};
+use super::{ExitCheck, Hazard, HazardKind, MOST_TOLD};
 use crate::bytes::BytePath;
 
 /// The same paths, or, where there are more than `most`, the directories that they lie in:
@@ -25,39 +25,39 @@ pub fn fold(mut paths: BTreeSet<Vec<u8>>, most: usize) -> BTreeSet<Vec<u8>> {
     paths
 }
 
-/// What of all findings is told: new programs and links in directories that tools fill are
+/// What of all hazards is told: new programs and links in directories that tools fill are
 /// told as one, and no more than [`MOST_TOLD`], worst first.
 #[must_use]
-pub fn worth_telling(findings: Vec<Finding>, notes: Vec<String>) -> ExitCheck {
-    let mut groups: BTreeMap<(Vec<u8>, FindingKind), Finding> = BTreeMap::new();
+pub fn worth_telling(hazards: Vec<Hazard>, notes: Vec<String>) -> ExitCheck {
+    let mut groups: BTreeMap<(Vec<u8>, HazardKind), Hazard> = BTreeMap::new();
     let mut told = Vec::new();
-    for finding in findings {
-        let many = matches!(finding.kind, FindingKind::Executable | FindingKind::LinkOutside);
-        let bytes = finding.path.to_bytes().unwrap_or_default();
+    for hazard in hazards {
+        let many = matches!(hazard.kind, HazardKind::Executable | HazardKind::LinkOutside);
+        let bytes = hazard.path.to_bytes().unwrap_or_default();
         match generated(&bytes).filter(|_| many) {
             Some(directory) => {
-                let group = groups.entry((directory.to_vec(), finding.kind));
-                let group = group.or_insert_with(|| Finding {
+                let group = groups.entry((directory.to_vec(), hazard.kind));
+                let group = group.or_insert_with(|| Hazard {
                     path: BytePath::from_bytes(directory),
                     entries: 0,
-                    ..finding.clone()
+                    ..hazard.clone()
                 });
                 group.entries += 1;
-                group.state = group.state.min(finding.state);
+                group.state = group.state.min(hazard.state);
             }
-            None => told.push(finding),
+            None => told.push(hazard),
         }
     }
     told.extend(groups.into_values());
-    told.sort_by(Finding::order);
+    told.sort_by(Hazard::order);
     let more = told.len().saturating_sub(MOST_TOLD) as u64;
     told.truncate(MOST_TOLD);
-    ExitCheck { findings: told, more, notes }
+    ExitCheck { hazards: told, more, notes }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Danger, FindingState};
+    use super::super::{Danger, HazardState};
     use super::*;
 
     #[test]
@@ -75,27 +75,26 @@ mod tests {
 
     #[test]
     fn programs_that_a_build_makes_are_told_as_one() {
-        let finding = |path: String, kind| Finding {
+        let hazard = |path: String, kind| Hazard {
             path: BytePath::from_bytes(path.as_bytes()),
             kind,
             danger: Danger::RunsWhenUsed,
             why: "new".into(),
             entries: 1,
-            state: FindingState::Told,
+            state: HazardState::Told,
         };
-        let mut all: Vec<_> = (0..500)
-            .map(|n| finding(format!("target/debug/{n}"), FindingKind::Executable))
-            .collect();
-        all.extend((0..MOST_TOLD).map(|n| finding(format!("bin/{n}"), FindingKind::Executable)));
-        all.push(finding("Makefile".into(), FindingKind::Build));
+        let mut all: Vec<_> =
+            (0..500).map(|n| hazard(format!("target/debug/{n}"), HazardKind::Executable)).collect();
+        all.extend((0..MOST_TOLD).map(|n| hazard(format!("bin/{n}"), HazardKind::Executable)));
+        all.push(hazard("Makefile".into(), HazardKind::Build));
         let check = worth_telling(all, Vec::new());
-        assert_eq!(check.findings[0].kind, FindingKind::Build, "worst first");
-        assert_eq!((check.findings.len(), check.more), (MOST_TOLD, 2));
+        assert_eq!(check.hazards[0].kind, HazardKind::Build, "worst first");
+        assert_eq!((check.hazards.len(), check.more), (MOST_TOLD, 2));
         let only = worth_telling(
-            (0..500).map(|n| finding(format!("target/{n}"), FindingKind::Executable)).collect(),
+            (0..500).map(|n| hazard(format!("target/{n}"), HazardKind::Executable)).collect(),
             Vec::new(),
         );
-        assert_eq!((only.findings.len(), only.findings[0].entries), (1, 500));
-        assert_eq!(only.findings[0].path.path, "target");
+        assert_eq!((only.hazards.len(), only.hazards[0].entries), (1, 500));
+        assert_eq!(only.hazards[0].path.path, "target");
     }
 }

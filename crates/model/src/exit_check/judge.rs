@@ -1,9 +1,9 @@
-//! The judge: from one changed path, what it was and what it is, to a finding. Pure; it
+//! The judge: from one changed path, what it was and what it is, to a hazard. Pure; it
 //! looks at nothing that is not handed to it.
 
 use super::git::{GitPlaces, Pointed, Role, dangerous, pointed, resolve};
 use super::table::{Matter, Meaning, meaning};
-use super::{Danger, Finding, FindingKind, FindingState, parts};
+use super::{Danger, Hazard, HazardKind, HazardState, parts};
 use crate::bytes::BytePath;
 use crate::history::EntryKind;
 
@@ -54,15 +54,15 @@ pub fn wants_content(path: &[u8], git: &GitPlaces) -> bool {
 
 /// What there is to say about a path that a session made or changed; `None`: nothing.
 #[must_use]
-pub fn judge(evidence: &Evidence<'_>, git: &GitPlaces) -> Option<Finding> {
+pub fn judge(evidence: &Evidence<'_>, git: &GitPlaces) -> Option<Hazard> {
     let (path, after) = (evidence.path, &evidence.after);
-    let found = |(kind, danger, why): (FindingKind, Danger, String)| Finding {
+    let found = |(kind, danger, why): (HazardKind, Danger, String)| Hazard {
         path: BytePath::from_bytes(path),
         kind,
         danger,
         why,
         entries: 1,
-        state: FindingState::Told,
+        state: HazardState::Told,
     };
     let by_role = git.role(path).and_then(|role| in_repository(role, evidence));
     let judged = by_role
@@ -73,7 +73,7 @@ pub fn judge(evidence: &Evidence<'_>, git: &GitPlaces) -> Option<Finding> {
     judged.filter(|_| after.kind != EntryKind::Directory).map(found)
 }
 
-type Judged = (FindingKind, Danger, String);
+type Judged = (HazardKind, Danger, String);
 
 /// Whether only its bytes or its kind count: not times, not who owns it.
 fn is_same(evidence: &Evidence<'_>) -> bool {
@@ -89,7 +89,7 @@ fn is_same(evidence: &Evidence<'_>) -> bool {
 
 fn in_repository(role: Role, evidence: &Evidence<'_>) -> Option<Judged> {
     use Danger::{Obeyed, RunsByItself, RunsWhenUsed};
-    use FindingKind::{GitConfig, GitHook, GitPlace, GitStep};
+    use HazardKind::{GitConfig, GitHook, GitPlace, GitStep};
     let after = &evidence.after;
     let of = |side: &Side<'_>| match side.content {
         Content::Bytes(bytes) => Some(bytes.to_vec()),
@@ -104,7 +104,7 @@ fn in_repository(role: Role, evidence: &Evidence<'_>) -> Option<Judged> {
         Some(at) => &evidence.path[..at],
         None => b"",
     };
-    let blind = |kind: FindingKind, danger| {
+    let blind = |kind: HazardKind, danger| {
         let what = if is_link { "a link to" } else { "too long, or unreadable, to judge as" };
         Some((kind, danger, format!("{what} {}", kind.words())))
     };
@@ -186,7 +186,7 @@ fn set_id(evidence: &Evidence<'_>) -> Option<Judged> {
     let new = after.mode & SET_ID & !before.map_or(0, |before| before.mode);
     let is_program = after.kind == EntryKind::File && new != 0;
     let why = "it runs with the rights of its owner or group";
-    is_program.then(|| (FindingKind::SetId, Danger::RunsWhenUsed, why.to_owned()))
+    is_program.then(|| (HazardKind::SetId, Danger::RunsWhenUsed, why.to_owned()))
 }
 
 fn by_name(evidence: &Evidence<'_>) -> Option<Judged> {
@@ -223,7 +223,7 @@ fn executable(evidence: &Evidence<'_>) -> Option<Judged> {
         Some(_) => "it was no program before",
         None => "a new program",
     };
-    new.then(|| (FindingKind::Executable, Danger::RunsWhenUsed, why.to_owned()))
+    new.then(|| (HazardKind::Executable, Danger::RunsWhenUsed, why.to_owned()))
 }
 
 fn outside(evidence: &Evidence<'_>) -> Option<Judged> {
@@ -239,7 +239,7 @@ fn outside(evidence: &Evidence<'_>) -> Option<Judged> {
     };
     let leads = resolve(evidence.folder, directory, target.as_bytes());
     let why = format!("it leads to {target}");
-    (leads == Pointed::Outside).then_some((FindingKind::LinkOutside, Danger::Obeyed, why))
+    (leads == Pointed::Outside).then_some((HazardKind::LinkOutside, Danger::Obeyed, why))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use Danger::{Obeyed, RunsByItself, RunsWhenUsed};
-use FindingKind::{
+use HazardKind::{
     Agent, Build, Executable, GitConfig, GitHook, GitPlace, GitStep, LinkOutside, SetId,
 };
 
@@ -22,13 +22,13 @@ fn link(target: &str) -> Side<'_> {
     Side { kind: EntryKind::Link, mode: 0o777, target: Some(target), content }
 }
 
-fn finding(path: &str, before: Option<Side<'_>>, after: Side<'_>) -> Option<Finding> {
+fn hazard(path: &str, before: Option<Side<'_>>, after: Side<'_>) -> Option<Hazard> {
     let evidence = Evidence { folder: FOLDER, path: path.as_bytes(), before, after };
     judge(&evidence, &GitPlaces::default())
 }
 
-fn found(path: &str, before: Option<Side<'_>>, after: Side<'_>) -> Option<(FindingKind, Danger)> {
-    finding(path, before, after).map(|finding| (finding.kind, finding.danger))
+fn found(path: &str, before: Option<Side<'_>>, after: Side<'_>) -> Option<(HazardKind, Danger)> {
+    hazard(path, before, after).map(|hazard| (hazard.kind, hazard.danger))
 }
 
 #[test]
@@ -105,10 +105,10 @@ fn what_cannot_be_judged_is_found() {
 #[test]
 fn it_says_which_keys_and_parts() {
     let config = "[core]\nfsmonitor = x\n[alias]\nst = !y\n[remote \"o\"]\nurl = z\n";
-    let why = finding(".git/config", None, file(config)).expect("found").why;
+    let why = hazard(".git/config", None, file(config)).expect("found").why;
     assert_eq!(why, "core.fsmonitor, alias.st");
     let package = r#"{"scripts":{"postinstall":"x"}}"#;
-    let why = finding("package.json", None, file(package)).expect("found").why;
+    let why = hazard("package.json", None, file(package)).expect("found").why;
     assert_eq!(why, "npm runs it: scripts.postinstall");
 }
 

@@ -1,7 +1,7 @@
 //! What a path means to the tools of a host, beside git: one table, by names alone. Owns
 //! the table; a new tool is a line in it and a line in its test.
 
-use super::{Danger, FindingKind};
+use super::{Danger, HazardKind};
 
 /// How a line of the table fits a path. Letters count alike, large or small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Matter {
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Meaning {
-    pub(super) kind: FindingKind,
+    pub(super) kind: HazardKind,
     pub(super) danger: Danger,
     pub(super) why: &'static str,
     pub(super) matter: Matter,
@@ -65,11 +65,11 @@ const PYPROJECT: &[&str] = &[
 const CARGO: &[&str] = &["package.build", "lib.proc-macro", "build-dependencies", "patch"];
 
 use Danger::{Obeyed, RunsWhenUsed as Used};
-use FindingKind::{Agent, Build, Ci, Editor, GitHook, StartUp};
 use Fit::{End, In, Name, Path, Start};
+use HazardKind::{Agent, Build, Ci, Editor, GitHook, StartUp};
 use Matter::{Any, Keys, Named};
 
-type Line = (Fit, FindingKind, Danger, &'static str, Matter);
+type Line = (Fit, HazardKind, Danger, &'static str, Matter);
 
 /// The first line that fits counts.
 const TABLE: &[Line] = &[
