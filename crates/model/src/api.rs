@@ -329,6 +329,15 @@ pub struct UndoRequest {
     pub session: Option<SessionId>,
     /// Take the whole opening snapshot, also where the host changed paths meanwhile.
     pub all: bool,
+    /// Only what the session deleted, where nothing is now.
+    #[serde(default)]
+    pub deletions: bool,
+    /// Only what the session changed after this time.
+    #[serde(default)]
+    pub since: Option<jiff::Timestamp>,
+    /// Only these paths and what lies below them, relative to the root; empty: everything.
+    #[serde(default)]
+    pub paths: Vec<BytePath>,
     /// Only the plan.
     pub dry_run: bool,
 }

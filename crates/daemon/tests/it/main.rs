@@ -7,6 +7,7 @@ mod folders;
 mod frozen;
 mod held;
 mod history;
+mod moments;
 mod protect;
 #[expect(
     clippy::disallowed_methods,
