@@ -18,7 +18,7 @@ step "undo takes back whatever destroys files"
 before=$(reference "$folder")
 for act in \
     'git -c safe.directory="*" clean -fdxq' \
-    'find . -path ./.git -prune -o -type f -delete' \
+    'find . -type f -not -path "./.git/*" -delete' \
     'shred -u notes.txt .env' \
     'sed -i s/edited/gone/ edited.txt' \
     'mv one another' \
@@ -42,9 +42,10 @@ session=$(session_of)
 ringfence session kept "$session" --json >"$OUT"
 # A little before the operation that destroyed a version.
 before_loss() {
-    local time
+    local time micros
     time=$(jq -r --arg p "$1" --argjson n "$2" '[.versions[] | select(.path == $p)][$n].time' "$OUT")
-    date -u -d "$time - 400 milliseconds" +%Y-%m-%dT%H:%M:%S.%NZ
+    micros=$(($(date -d "$time" +%s%N) / 1000 - 400000))
+    date -u -d "@${micros%??????}.${micros: -6}" +%Y-%m-%dT%H:%M:%S.%NZ
 }
 first=$(before_loss three 0)
 second=$(before_loss three 1)

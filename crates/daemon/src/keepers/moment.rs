@@ -361,7 +361,11 @@ impl<'a> Back<'a> {
             0o100_000 if self.objects.contains_key(&place) => What::Kept,
             0o100_000 if size == 0 => What::Empty,
             0o100_000 if record.operation == Operation::Append => {
-                self.later(&record.path).map_or_else(stored, |at| What::Later(at, Some(size)))
+                let at = match self.map.get(&record.path).map(|before| &before.what) {
+                    Some(What::Later(at, _)) => Some(at.clone()),
+                    _ => self.later(&record.path),
+                };
+                at.map_or_else(stored, |at| What::Later(at, Some(size)))
             }
             0o100_000 if record.data == STILL_NAMED => {
                 return self.other_name(place).unwrap_or_else(|| self.known(place, stored()));

@@ -24,17 +24,17 @@ use ringfenced::supervisor::report::Report;
 use crate::Lab;
 
 /// What stands for a session's guest, share and keeper.
-struct Agent {
-    root: PathBuf,
-    kept: PathBuf,
+pub(crate) struct Agent {
+    pub(crate) root: PathBuf,
+    pub(crate) kept: PathBuf,
     journal: Writer,
     sequence: u64,
     objects: u64,
-    session: Session,
+    pub(crate) session: Session,
 }
 
 impl Agent {
-    async fn new(lab: &Lab, id: &str) -> Self {
+    pub(crate) async fn new(lab: &Lab, id: &str) -> Self {
         let folder = lab.protected().await;
         let opening =
             lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("a snapshot");
@@ -64,7 +64,7 @@ impl Agent {
         agent
     }
 
-    fn note(&mut self, mut record: Record) {
+    pub(crate) fn note(&mut self, mut record: Record) {
         // No two operations happen at one time.
         std::thread::sleep(Duration::from_millis(3));
         self.sequence += 1;
@@ -74,7 +74,7 @@ impl Agent {
     }
 
     /// Tells of a loss; `keep`: the vault has not got it.
-    fn lose(&mut self, operation: Operation, path: &str, keep: bool) {
+    pub(crate) fn lose(&mut self, operation: Operation, path: &str, keep: bool) {
         let file = self.root.join(path);
         let facts = fs::symlink_metadata(&file).expect("there");
         let mut record = Record::new(operation, path.into());
@@ -118,8 +118,10 @@ impl Agent {
         fs::rename(self.root.join(path), self.root.join(other)).expect("renamed");
     }
 
-    async fn end(&mut self, lab: &Lab) {
-        self.note(Record::new(Operation::End, self.session.id.to_string().into()));
+    pub(crate) async fn end(&mut self, lab: &Lab, orderly: bool) {
+        if orderly {
+            self.note(Record::new(Operation::End, self.session.id.to_string().into()));
+        }
         self.journal.sync().expect("on disk");
         let closing =
             lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("a snapshot");
@@ -131,18 +133,18 @@ impl Agent {
     }
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_nanos()).expect("a time")
 }
 
 /// A moment of which no operation is.
-fn moment() -> Timestamp {
+pub(crate) fn moment() -> Timestamp {
     std::thread::sleep(Duration::from_millis(3));
     Timestamp::now()
 }
 
-async fn restore(lab: &Lab, at: &str, to: Option<PathBuf>, dry_run: bool) -> PlanView {
+pub(crate) async fn restore(lab: &Lab, at: &str, to: Option<PathBuf>, dry_run: bool) -> PlanView {
     let (folder, at, paths) = (lab.project.clone(), Some(at.to_owned()), Vec::new());
     let request = RestoreRequest { folder, at, to, paths, dry_run };
     lab.daemon.restore(request, &Report::nobody()).await.expect("restored")
@@ -167,7 +169,7 @@ fn same(expected: &Path, found: &Path) {
     assert!(differs.is_empty(), "{} {}: {differs:#?}", expected.display(), found.display());
 }
 
-async fn released(lab: &Lab, agent: &Agent) {
+pub(crate) async fn released(lab: &Lab, agent: &Agent) {
     Arc::clone(&lab.daemon).recover().await;
     for _ in 0..600 {
         if !agent.kept.exists() {
@@ -178,7 +180,7 @@ async fn released(lab: &Lab, agent: &Agent) {
     panic!("what was kept is still there");
 }
 
-async fn content(body: Body) -> Vec<u8> {
+pub(crate) async fn content(body: Body) -> Vec<u8> {
     axum::body::to_bytes(body, usize::MAX).await.expect("read").to_vec()
 }
 
@@ -213,7 +215,7 @@ async fn every_moment_of_a_session_comes_back_also_from_the_vault() {
     restore(&lab, &at.to_string(), Some(live.clone()), false).await;
     same(expected, &live);
 
-    agent.end(&lab).await;
+    agent.end(&lab, true).await;
     let id = agent.session.id.clone();
     let listed = lab.daemon.kept(&id).await.expect("listed");
     for round in ["kept", "vault"] {
@@ -260,7 +262,7 @@ async fn only_the_deletions_only_one_path_and_only_what_came_later_are_taken_bac
     let later = moment();
     agent.make("late", "x");
     agent.remove(".env", false);
-    agent.end(&lab).await;
+    agent.end(&lab, true).await;
     let id = agent.session.id.clone();
     released(&lab, &agent).await;
     let env = || fs::read_to_string(lab.project.join(".env"));
@@ -301,7 +303,7 @@ async fn what_was_stored_and_not_yet_released_is_not_stored_twice() {
     let mut agent = Agent::new(&lab, "261125-1").await;
     agent.make("made", "made");
     agent.remove("made", true);
-    agent.end(&lab).await;
+    agent.end(&lab, true).await;
     // The state after a kill between storing and releasing.
     let copy = lab.directory.path().join("copy");
     fs::create_dir(&copy).expect("made");
