@@ -71,6 +71,14 @@ check_moments() {
 }
 check_moments
 
+step "what the session did, operation by operation, and what came of it"
+expect 0 ringfence diff --session "$session" --json
+jq -e 'any(.operations[]; .path == "three" and .act == "overwritten") and any(.operations[]; .path == "edited.txt" and .other == "moved.txt")
+    and any(.diff.changes[]; .path == ".env" and .change == "deleted") and .complete' "$OUT" >/dev/null || die "the session is not told"
+expect 0 ringfence diff --session "$session" --stat
+says overwritten
+ringfence session kept "$session" --json >"$OUT"
+
 step "the plan says where each path comes from"
 expect 0 ringfence restore --at "$second" --dry-run -v
 says "before it was overwritten"

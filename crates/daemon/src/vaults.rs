@@ -37,8 +37,8 @@ mod sftp;
 mod verify;
 mod work;
 
-pub(crate) use history::{Comparison, decoded, exact};
 pub(crate) use convert::snapshot as snapshot_view;
+pub(crate) use history::{Comparison, decoded, exact};
 pub(crate) use kept::kept_paths;
 pub(crate) use restore::{Of, Restoring};
 pub(crate) use verify::Repairing;

@@ -290,6 +290,16 @@ pub struct DiffRequest {
     pub paths: Vec<BytePath>,
 }
 
+/// `POST /v1/sessions/{id}/diff` → `SessionDiffView`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDiffRequest {
+    /// Also the unified differences of text files.
+    pub text: bool,
+    /// Only these paths and what lies below them, relative to the root; empty: everything.
+    #[serde(default)]
+    pub paths: Vec<BytePath>,
+}
+
 /// `POST /v1/restore` → stream of `Item<PlanView>`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreRequest {

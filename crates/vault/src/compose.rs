@@ -153,25 +153,23 @@ impl Composer<'_> {
                 };
                 Laid::Node(Box::new(Node::new_node("".as_ref(), kind, meta)))
             }
-            PieceWhat::Stored { from, or_nothing, mode, modified } => {
-                match self.stored(from)? {
-                    Some(mut node) => {
-                        if let Some(mode) = mode {
-                            let kind = node.meta.mode.unwrap_or(0) & !go_mode(0o7777);
-                            node.meta.mode = Some(kind | go_mode(mode & 0o7777));
-                        }
-                        if let Some(modified) = modified {
-                            node.meta.mtime = Some(time(*modified));
-                        }
-                        Laid::Node(Box::new(node))
+            PieceWhat::Stored { from, or_nothing, mode, modified } => match self.stored(from)? {
+                Some(mut node) => {
+                    if let Some(mode) = mode {
+                        let kind = node.meta.mode.unwrap_or(0) & !go_mode(0o7777);
+                        node.meta.mode = Some(kind | go_mode(mode & 0o7777));
                     }
-                    None if *or_nothing => Laid::Nothing,
-                    None => {
-                        self.lacking.push(EntryPath(piece.path.clone()));
-                        return Ok(());
+                    if let Some(modified) = modified {
+                        node.meta.mtime = Some(time(*modified));
                     }
+                    Laid::Node(Box::new(node))
                 }
-            }
+                None if *or_nothing => Laid::Nothing,
+                None => {
+                    self.lacking.push(EntryPath(piece.path.clone()));
+                    return Ok(());
+                }
+            },
         };
         let mut at = root;
         for (depth, name) in piece.path.split(|byte| *byte == b'/').enumerate() {

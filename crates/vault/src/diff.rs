@@ -401,7 +401,8 @@ impl Comparing<'_> {
             // Equal status settles it, unless it is too young to be trusted.
             let same = old
                 || !stat.is_file()
-                || opened().is_ok_and(|(mut f, _)| self.engine.reads_as(self.repo, content, &mut f));
+                || opened()
+                    .is_ok_and(|(mut f, _)| self.engine.reads_as(self.repo, content, &mut f));
             return if same { Difference::default() } else { Difference::CONTENT };
         }
         let mut live = live.clone();

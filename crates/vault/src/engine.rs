@@ -313,7 +313,8 @@ impl Engine {
 
     /// As [`Self::content_is`], also for content of which a piece is in memory only.
     pub(crate) fn reads_as(&self, repo: &Repo, content: &[DataId], from: &mut impl Read) -> bool {
-        let imagined = |id: &DataId| self.imagined().content.get(id).map(|piece| piece.len() as u64);
+        let imagined =
+            |id: &DataId| self.imagined().content.get(id).map(|piece| piece.len() as u64);
         let same = content.iter().all(|id| {
             let length = imagined(id)
                 .or_else(|| repo.get_index_entry(id).ok().map(|it| it.data_length().into()));

@@ -83,9 +83,8 @@ pub(crate) fn make(engine: &Arc<Engine>, request: &KeepRequest) -> Result<Snapsh
         ..SnapshotFile::default()
     };
     let paths = [request.root.clone()];
-    let archived: Result<SnapshotFile> = engine.run("storing what was kept", || {
-        repo.archive(&options, &source, file, &paths)
-    });
+    let archived: Result<SnapshotFile> =
+        engine.run("storing what was kept", || repo.archive(&options, &source, file, &paths));
     let stored = archived.and_then(|file| whole(&file, &handed).map(|()| file));
     engine.storage.release();
     let file = stored?;
@@ -108,11 +107,8 @@ fn commit(
     (mut file, owner): (SnapshotFile, &Stat),
     handed: &Handed,
 ) -> Result<Snapshot> {
-    let labels = Labels {
-        kind: SnapshotKind::Kept,
-        session: Some(request.session.clone()),
-        profile: None,
-    };
+    let labels =
+        Labels { kind: SnapshotKind::Kept, session: Some(request.session.clone()), profile: None };
     let record = Record {
         schema: 1,
         labels,
@@ -153,9 +149,8 @@ fn arranged(files: &[KeptFile]) -> Result<Vec<KeptFile>> {
     };
     let mut sorted: Vec<_> = files.iter().map(|file| (parts(file), file)).collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let plain = |name: &Vec<u8>| {
-        !name.is_empty() && name != b"." && name != b".." && !name.contains(&0)
-    };
+    let plain =
+        |name: &Vec<u8>| !name.is_empty() && name != b"." && name != b".." && !name.contains(&0);
     if sorted.iter().any(|(parts, _)| !parts.iter().all(plain) || parts.len() >= MAX_DEPTH) {
         return Err(VaultError::Request("a kept version has no plain path"));
     }

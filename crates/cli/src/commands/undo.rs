@@ -56,7 +56,8 @@ pub async fn run(app: &App, args: &UndoArgs) -> Result<u8> {
     let mut paths = Vec::new();
     if let Some(first) = args.path.first() {
         folder = app.folder_of(given, Some(first)).await?;
-        paths = args.path.iter().map(|typed| app.relative(&folder, typed)).collect::<Result<_>>()?;
+        paths =
+            args.path.iter().map(|typed| app.relative(&folder, typed)).collect::<Result<_>>()?;
     }
     let (all, deletions) = (args.all, args.deletions);
     let request = UndoRequest { folder, session, all, deletions, since, paths, dry_run: true };

@@ -204,8 +204,8 @@ impl<'a> Refused<'a> {
 struct Back<'a> {
     records: &'a [Record],
     objects: HashMap<usize, u64>,
-    /// Names that files were given beside their first, by inode.
-    names: HashMap<u64, BTreeSet<&'a [u8]>>,
+    /// All names that files with several ever had, by inode.
+    names: HashMap<u64, BTreeSet<Vec<u8>>>,
     refused: Refused<'a>,
     map: BTreeMap<Vec<u8>, Before>,
     /// What happens next to the content of a file.
@@ -214,10 +214,21 @@ struct Back<'a> {
 
 impl<'a> Back<'a> {
     fn new(records: &'a [Record]) -> Self {
-        let mut names: HashMap<u64, BTreeSet<&[u8]>> = HashMap::new();
-        for record in records.iter().filter(|record| record.operation == Operation::Link) {
-            let known = names.entry(record.inode).or_default();
-            known.extend([record.path.as_slice(), record.other.as_slice()]);
+        let mut names: HashMap<u64, BTreeSet<Vec<u8>>> = HashMap::new();
+        for record in records {
+            if record.operation == Operation::Link {
+                let known = names.entry(record.inode).or_default();
+                known.extend([record.path.clone(), record.other.clone()]);
+            } else if record.operation == Operation::Rename {
+                for known in names.values_mut() {
+                    let moved: Vec<_> = known
+                        .iter()
+                        .filter_map(|name| within(&record.path, name))
+                        .map(|rest| [record.other.as_slice(), rest].concat())
+                        .collect();
+                    known.extend(moved);
+                }
+            }
         }
         Self {
             records,
@@ -250,6 +261,9 @@ impl<'a> Back<'a> {
             Operation::Link => self.set(&record.other, nothing(place)),
             Operation::Overwrite | Operation::Append => {
                 let version = self.version(place);
+                for name in self.other_names(place) {
+                    self.map.insert(name, version.clone());
+                }
                 self.map.insert(path.clone(), version);
                 self.next.insert(path.clone(), record.operation);
             }
@@ -281,7 +295,8 @@ impl<'a> Back<'a> {
                 } else if let Some(later) = self.later(path) {
                     let what = What::Later(later, None);
                     let (mode, modified) = before;
-                    self.map.insert(path.clone(), Before { what, mode, modified, operation: place });
+                    self.map
+                        .insert(path.clone(), Before { what, mode, modified, operation: place });
                 }
             }
         }
@@ -388,14 +403,27 @@ impl<'a> Back<'a> {
 
     /// What another name of the file leads to that loses this one.
     fn other_name(&self, place: usize) -> Option<Before> {
-        let record = &self.records[place];
-        let names = self.names.get(&record.inode)?.iter().filter(|name| **name != record.path);
-        let mut known = names.filter_map(|name| match self.map.get(*name) {
-            Some(Before { what: What::Nothing | What::Directory, .. }) => None,
+        let name = self.other_names(place).into_iter().next()?;
+        match self.map.get(&name) {
             Some(before) => Some(before.clone()),
-            None => self.later(name).map(|at| self.known(place, What::Later(at, None))),
-        });
-        known.next()
+            None => self.later(&name).map(|at| self.known(place, What::Later(at, None))),
+        }
+    }
+
+    /// The other names of a file, as far as the journal says that it has them.
+    fn other_names(&self, place: usize) -> Vec<Vec<u8>> {
+        let record = &self.records[place];
+        let Some(names) = self.names.get(&record.inode) else { return Vec::new() };
+        let is_there = |name: &&Vec<u8>| match self.map.get(*name) {
+            Some(Before { what: What::Nothing | What::Directory | What::Link(_), .. }) => false,
+            // The name may have been another file's.
+            Some(before) => self
+                .records
+                .get(before.operation)
+                .is_none_or(|known| known.inode == 0 || known.inode == record.inode),
+            None => self.later(name).is_some(),
+        };
+        names.iter().filter(|name| **name != record.path).filter(is_there).cloned().collect()
     }
 }
 

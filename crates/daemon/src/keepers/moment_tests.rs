@@ -48,7 +48,8 @@ fn each_of_three_versions_is_there_between_two_overwritings() {
     story.add(Operation::Close, "f", |_| {});
     story.lose(Operation::Overwrite, "f", (5, 5, 2));
     story.add(Operation::Close, "f", |_| {});
-    let at = |cut| told(&story.0, cut, 0).before.remove(b"f".as_slice()).map(|b| (b.what, b.operation));
+    let at =
+        |cut| told(&story.0, cut, 0).before.remove(b"f".as_slice()).map(|b| (b.what, b.operation));
     assert_eq!(at(0), Some((What::Stored("f".into(), 3), 0)));
     assert_eq!(at(1), Some((What::Stored("f".into(), 3), 0)), "half of it was written");
     assert_eq!(at(2), Some((What::Kept, 2)));

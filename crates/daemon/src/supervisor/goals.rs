@@ -123,8 +123,9 @@ impl Daemon {
             }
             Goal::Deletions { session, opening, paths } => {
                 let journal = self.journal_of(folder, session).await?.ok_or_else(|| {
-                    let what =
-                        format!("session {session} has no journal, so nobody can tell what it deleted");
+                    let what = format!(
+                        "session {session} has no journal, so nobody can tell what it deleted"
+                    );
                     ApiError::new(ErrorKind::Failed, what)
                         .hint(format!("everything that it changed: ringfence undo {session}"))
                 })?;

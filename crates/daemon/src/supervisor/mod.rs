@@ -28,6 +28,7 @@ pub mod report;
 mod restore;
 mod retention;
 mod run;
+mod session_diff;
 pub mod standing;
 mod status;
 mod verify;

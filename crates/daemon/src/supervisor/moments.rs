@@ -142,7 +142,12 @@ impl Daemon {
             let after = snapshots.iter().rev().find(|snapshot| snapshot.time > time);
             let after = after.and_then(|after| after.id.parse().ok()).unwrap_or(around.end);
             for path in told.settled {
-                let from = vec![StoredAt { snapshot: after, path: path.clone(), like: None, length: None }];
+                let from = vec![StoredAt {
+                    snapshot: after,
+                    path: path.clone(),
+                    like: None,
+                    length: None,
+                }];
                 all.sources.insert(path.clone(), source_of(after, &snapshots));
                 let what = PieceWhat::Stored { from, or_nothing: true, mode: None, modified: None };
                 all.pieces.push(Piece { path, what });
@@ -186,9 +191,9 @@ impl Daemon {
             .filter(|(path, _)| is_covered(paths, path))
             .filter(|(path, _)| !vaults::is_there(&folder.path, path))
             .collect();
-        let found = gone.iter().map(|(path, before)| {
-            keepers::path_at_begin(records, before.operation, path)
-        });
+        let found = gone
+            .iter()
+            .map(|(path, before)| keepers::path_at_begin(records, before.operation, path));
         let found = self.vaults.has_paths(folder, around.opening, found.collect()).await?;
         let mut made = 0;
         for ((path, before), found) in gone.into_iter().zip(found) {
@@ -323,7 +328,8 @@ const LATE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 fn named(snapshots: &[SnapshotView], session: &SessionId, opening: bool) -> Option<String> {
     use ringfence_model::history::SnapshotKind::{Closing, Opening};
     let kind = Some(if opening { Opening } else { Closing });
-    let of = |one: &&SnapshotView| one.kind == kind && one.session.as_deref() == Some(session.as_str());
+    let of =
+        |one: &&SnapshotView| one.kind == kind && one.session.as_deref() == Some(session.as_str());
     snapshots.iter().find(of).map(|one| one.id.clone())
 }
 
@@ -352,7 +358,12 @@ impl Around<'_> {
         let (mode, modified) = (before.mode, before.modified);
         let record = self.journal.records.get(before.operation);
         let number = before.operation as u64 + 1;
-        let stored = |from: Vec<StoredAt>, or_nothing| PieceWhat::Stored { from, or_nothing, mode, modified };
+        let stored = |from: Vec<StoredAt>, or_nothing| PieceWhat::Stored {
+            from,
+            or_nothing,
+            mode,
+            modified,
+        };
         let at = |snapshot: SnapshotId, path: &[u8], like, length| StoredAt {
             snapshot,
             path: path.to_vec(),
@@ -404,7 +415,9 @@ impl Around<'_> {
         let time = clock_time(keepers::timestamp(record.time));
         let act = word(record.operation);
         let session = &self.journal.first;
-        Some(format!("kept at {time}, before it was {act} (operation {number} of session {session})"))
+        Some(format!(
+            "kept at {time}, before it was {act} (operation {number} of session {session})"
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
-use ringfence_model::history::SnapshotView;
+use ringfence_model::history::{SnapshotKind, SnapshotView};
 use ringfence_model::protection::Actor;
 use ringfence_model::prune::{Judged, Pin, PinRequest, PruneRequest, PruneView};
 use ringfence_model::retention::{Candidate, Fate, SessionEnds, choose};
@@ -174,7 +174,7 @@ impl Daemon {
                 Fate::Drop(why) => forget.push(Judged::new(snapshot, vec![why.to_string()])),
             }
         }
-        self.judge_kept(folder, (&mut keep, &mut forget), agreed).await?;
+        self.judge_kept(folder, &snapshots, (&mut keep, &mut forget), agreed).await?;
         let ids: Vec<String> = forget.iter().map(|judged| judged.id.clone()).collect();
         let forecast = self.vaults.forecast_prune(folder, &ids).await?;
         Ok(PruneView {
@@ -194,6 +194,7 @@ impl Daemon {
     async fn judge_kept(
         &self,
         folder: &Folder,
+        snapshots: &[SnapshotView],
         (keep, forget): (&mut Vec<Judged>, &mut Vec<Judged>),
         agreed: Option<&[String]>,
     ) -> Result<(), ApiError> {
@@ -202,9 +203,16 @@ impl Daemon {
         for kept in self.vaults.kept(folder).await? {
             let view = vaults::snapshot_view(&kept);
             let session = view.session.clone().unwrap_or_default();
-            let stays = ends.iter().filter(|ends| ends.session == session).any(|ends| {
-                ends.snapshots.iter().any(|id| keep.iter().any(|judged| judged.id == *id))
+            let recorded = ends.iter().filter(|ends| ends.session == session);
+            // The labels speak for sessions whose records are lost.
+            let labelled = snapshots.iter().filter(|one| {
+                let end = matches!(one.kind, Some(SnapshotKind::Opening | SnapshotKind::Closing));
+                end && one.session.as_ref() == Some(&session)
             });
+            let mut ids = recorded
+                .flat_map(|ends| ends.snapshots.iter())
+                .chain(labelled.map(|one| &one.id));
+            let stays = ids.any(|id| keep.iter().any(|judged| judged.id == *id));
             // Only the newest of a session has all of it.
             let newest = seen.insert(session.clone());
             if stays && newest {

@@ -84,8 +84,7 @@ impl Restoring {
                 };
                 let target = target.to_owned();
                 let snapshot = *snapshot;
-                let request =
-                    RestoreRequest { snapshot, target, selection, delete_extra, guard };
+                let request = RestoreRequest { snapshot, target, selection, delete_extra, guard };
                 match &state {
                     Some(state) => vault.plan_restore_composed(&request, state),
                     None => vault.plan_restore(&request),

@@ -8,7 +8,6 @@ mod frozen;
 mod held;
 mod history;
 mod moments;
-mod moments_property;
 mod protect;
 #[expect(
     clippy::disallowed_methods,

@@ -15,6 +15,7 @@ use ringfence_model::bytes::BytePath;
 use ringfence_model::history::PlanView;
 use ringfence_model::mass_loss::GuardAction;
 use ringfence_model::name::{MachineName, ProfileName, SessionId};
+use ringfence_model::prune::PruneRequest;
 use ringfence_model::session::{Exit, Session, SessionState};
 use ringfence_share::journal::{self, Operation, Record, STILL_NAMED, Writer};
 use ringfence_testkit::project::differences;
@@ -83,7 +84,7 @@ impl Agent {
         if facts.is_file() {
             record.size_before = facts.len();
         }
-        if operation == Operation::Remove && facts.nlink() > 1 {
+        if matches!(operation, Operation::Remove | Operation::Replace) && facts.nlink() > 1 {
             record.data = STILL_NAMED.to_vec();
         }
         if keep {
@@ -320,6 +321,11 @@ async fn what_was_stored_and_not_yet_released_is_not_stored_twice() {
     let lab = lab.restarted();
     released(&lab, &agent).await;
     assert_eq!(snapshots(), before);
+    // It stays as long as the snapshots at the session's ends do.
+    let request = PruneRequest { folder: lab.project.clone(), agreed: None };
+    let plan = lab.daemon.prune(request, &Report::nobody()).await.expect("a plan");
+    let why = "what session 261125-1 destroyed".to_owned();
+    assert!(plan.keep.iter().any(|judged| judged.why.contains(&why)), "{plan:?}");
     // And after one within releasing: what is left of it is not taken for all of it.
     let left = agent.kept.with_file_name("261125-1.released");
     fs::create_dir(&left).expect("made");

@@ -42,7 +42,8 @@ fn what_was_kept_is_stored_once_and_is_no_state_of_the_folder() {
     let state = lab.snapshot(SnapshotKind::Closing);
     let object = lab.dir.path().join("object");
     fs::write(&object, vec![7; 3_000_000]).unwrap();
-    let long = file("files/d/long.~2~", KeptContent::File { path: object.clone(), length: 2_000_001 });
+    let long =
+        file("files/d/long.~2~", KeptContent::File { path: object.clone(), length: 2_000_001 });
     let files = vec![bytes("files/a.~1~", b"one"), long, bytes("journal", b"words")];
     let kept = lab.vault.keep(&request(&lab, "s", files.clone())).unwrap();
     let listed = |vault: &ringfence_vault::Vault| -> Vec<SnapshotId> {
@@ -150,7 +151,10 @@ fn a_state_is_put_together_and_restored_like_any_other() {
     let read = |name: &str| fs::read(lab.path(name)).unwrap();
     assert_eq!(read("log"), big[..2_500_001]);
     assert_eq!(read("new/deep/a"), b"between");
-    assert_eq!((read("renamed/inner"), read("renamed/gone")), (b"inner".to_vec(), b"gone".to_vec()));
+    assert_eq!(
+        (read("renamed/inner"), read("renamed/gone")),
+        (b"inner".to_vec(), b"gone".to_vec())
+    );
     assert_eq!((read("same"), read("zero")), (b"same".to_vec(), Vec::new()));
     assert_eq!(fs::read_link(lab.path("link")).unwrap(), PathBuf::from("there"));
     assert_eq!(fs::read_dir(lab.path("empty")).unwrap().count(), 0);
