@@ -65,7 +65,8 @@ pub fn told(records: &[Record], cut: usize, since: i64) -> Told {
     }
     let mut told = Told::default();
     for (path, place) in being_written(&records[..cut]) {
-        if back.next.get(&path) != Some(&Operation::Close) {
+        // Where it is opened anew before anything is heard of its being closed, that came late.
+        if !matches!(back.next.get(&path), None | Some(Operation::Close)) {
             continue;
         }
         if records[place].operation == Operation::Create {
@@ -100,10 +101,10 @@ pub fn deletions(records: &[Record]) -> BTreeMap<Vec<u8>, Before> {
             continue;
         }
         match record.operation {
-            Operation::Remove | Operation::RemoveDirectory => {
-                if decided.insert(record.path.as_slice()) {
-                    gone.insert(record.path.clone(), back.version(place));
-                }
+            Operation::Remove | Operation::RemoveDirectory
+                if decided.insert(record.path.as_slice()) =>
+            {
+                gone.insert(record.path.clone(), back.version(place));
             }
             Operation::Create
             | Operation::MakeDirectory
@@ -167,9 +168,63 @@ fn being_written(records: &[Record]) -> HashMap<Vec<u8>, usize> {
     open
 }
 
+/// For each record about a file's content: the other names that the file was given and has.
+fn other_names(records: &[Record]) -> HashMap<usize, Vec<Vec<u8>>> {
+    let mut refused = Refused::default();
+    let skipped: HashSet<usize> =
+        (0..records.len()).rev().filter(|place| refused.skip(&records[*place])).collect();
+    let mut files: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut names: HashMap<u64, BTreeSet<Vec<u8>>> = HashMap::new();
+    let mut found = HashMap::new();
+    for (place, record) in records.iter().enumerate().filter(|(place, _)| !skipped.contains(place))
+    {
+        match record.operation {
+            Operation::Link => {
+                for name in [&record.path, &record.other] {
+                    files.insert(name.clone(), record.inode);
+                    names.entry(record.inode).or_default().insert(name.clone());
+                }
+                continue;
+            }
+            Operation::Rename => {
+                let mut moved = below(&files, &record.path);
+                moved.push(record.path.clone());
+                for name in moved {
+                    let Some(inode) = files.remove(&name) else { continue };
+                    let new = [record.other.as_slice(), &name[record.path.len()..]].concat();
+                    files.insert(new.clone(), inode);
+                    let names = names.entry(inode).or_default();
+                    names.remove(&name);
+                    names.insert(new);
+                }
+                continue;
+            }
+            Operation::Remove | Operation::Replace => {
+                if let Some(inode) = files.remove(&record.path) {
+                    names.entry(inode).or_default().remove(&record.path);
+                }
+            }
+            Operation::Overwrite | Operation::Append => {}
+            _ => continue,
+        }
+        if let Some(names) = names.get(&record.inode) {
+            let others = names.iter().filter(|name| **name != record.path).cloned().collect();
+            found.insert(place, others);
+        }
+    }
+    found
+}
+
 /// What follows `directory` in a path that is it or lies below it.
 fn within<'a>(directory: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     path.strip_prefix(directory).filter(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// What is said of paths below a directory.
+fn below<T>(map: &BTreeMap<Vec<u8>, T>, directory: &[u8]) -> Vec<Vec<u8>> {
+    let inside: Vec<u8> = [directory, b"/"].concat();
+    let from = map.range(inside.clone()..);
+    from.take_while(|(at, _)| at.starts_with(&inside)).map(|(at, _)| at.clone()).collect()
 }
 
 /// Changes that were announced and refused, as a journal is read backwards.
@@ -204,39 +259,23 @@ impl<'a> Refused<'a> {
 struct Back<'a> {
     records: &'a [Record],
     objects: HashMap<usize, u64>,
-    /// All names that files with several ever had, by inode.
-    names: HashMap<u64, BTreeSet<Vec<u8>>>,
+    /// The other names of the file that a record is about, by the record's place.
+    names: HashMap<usize, Vec<Vec<u8>>>,
     refused: Refused<'a>,
     map: BTreeMap<Vec<u8>, Before>,
     /// What happens next to the content of a file.
-    next: HashMap<Vec<u8>, Operation>,
+    next: BTreeMap<Vec<u8>, Operation>,
 }
 
 impl<'a> Back<'a> {
     fn new(records: &'a [Record]) -> Self {
-        let mut names: HashMap<u64, BTreeSet<Vec<u8>>> = HashMap::new();
-        for record in records {
-            if record.operation == Operation::Link {
-                let known = names.entry(record.inode).or_default();
-                known.extend([record.path.clone(), record.other.clone()]);
-            } else if record.operation == Operation::Rename {
-                for known in names.values_mut() {
-                    let moved: Vec<_> = known
-                        .iter()
-                        .filter_map(|name| within(&record.path, name))
-                        .map(|rest| [record.other.as_slice(), rest].concat())
-                        .collect();
-                    known.extend(moved);
-                }
-            }
-        }
         Self {
             records,
             objects: objects(records),
-            names,
+            names: other_names(records),
             refused: Refused::default(),
             map: BTreeMap::new(),
-            next: HashMap::new(),
+            next: BTreeMap::new(),
         }
     }
 
@@ -261,8 +300,8 @@ impl<'a> Back<'a> {
             Operation::Link => self.set(&record.other, nothing(place)),
             Operation::Overwrite | Operation::Append => {
                 let version = self.version(place);
-                for name in self.other_names(place) {
-                    self.map.insert(name, version.clone());
+                for name in self.names.get(&place).into_iter().flatten() {
+                    self.map.insert(name.clone(), version.clone());
                 }
                 self.map.insert(path.clone(), version);
                 self.next.insert(path.clone(), record.operation);
@@ -279,8 +318,13 @@ impl<'a> Back<'a> {
                 let moved = self.take(&record.other, place);
                 self.set(&record.other, nothing(place));
                 self.put(path, moved);
-                if let Some(next) = self.next.remove(&record.other) {
-                    self.next.insert(path.clone(), next);
+                let mut moved = below(&self.next, &record.other);
+                moved.push(record.other.clone());
+                for key in moved {
+                    if let Some(next) = self.next.remove(&key) {
+                        let rest = &key[record.other.len()..];
+                        self.next.insert([path.as_slice(), rest].concat(), next);
+                    }
                 }
             }
             Operation::Exchange => {
@@ -319,15 +363,9 @@ impl<'a> Back<'a> {
         }
     }
 
-    fn below(&self, path: &[u8]) -> Vec<Vec<u8>> {
-        let inside: Vec<u8> = [path, b"/"].concat();
-        let from = self.map.range(inside.clone()..);
-        from.take_while(|(at, _)| at.starts_with(&inside)).map(|(at, _)| at.clone()).collect()
-    }
-
     /// Says what was at a path, and forgets what was said of what lies below it.
     fn set(&mut self, path: &[u8], before: Before) {
-        for below in self.below(path) {
+        for below in below(&self.map, path) {
             self.map.remove(&below);
         }
         self.map.insert(path.to_vec(), before);
@@ -345,7 +383,7 @@ impl<'a> Back<'a> {
             }),
         };
         let mut taken: Vec<_> = own.into_iter().map(|own| (Vec::new(), own)).collect();
-        for below in self.below(path) {
+        for below in below(&self.map, path) {
             if let Some(before) = self.map.remove(&below) {
                 taken.push((below[path.len()..].to_vec(), before));
             }
@@ -403,27 +441,11 @@ impl<'a> Back<'a> {
 
     /// What another name of the file leads to that loses this one.
     fn other_name(&self, place: usize) -> Option<Before> {
-        let name = self.other_names(place).into_iter().next()?;
-        match self.map.get(&name) {
+        let name = self.names.get(&place)?.first()?;
+        match self.map.get(name) {
             Some(before) => Some(before.clone()),
-            None => self.later(&name).map(|at| self.known(place, What::Later(at, None))),
+            None => self.later(name).map(|at| self.known(place, What::Later(at, None))),
         }
-    }
-
-    /// The other names of a file, as far as the journal says that it has them.
-    fn other_names(&self, place: usize) -> Vec<Vec<u8>> {
-        let record = &self.records[place];
-        let Some(names) = self.names.get(&record.inode) else { return Vec::new() };
-        let is_there = |name: &&Vec<u8>| match self.map.get(*name) {
-            Some(Before { what: What::Nothing | What::Directory | What::Link(_), .. }) => false,
-            // The name may have been another file's.
-            Some(before) => self
-                .records
-                .get(before.operation)
-                .is_none_or(|known| known.inode == 0 || known.inode == record.inode),
-            None => self.later(name).is_some(),
-        };
-        names.iter().filter(|name| **name != record.path).filter(is_there).cloned().collect()
     }
 }
 

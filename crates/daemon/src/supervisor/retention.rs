@@ -209,9 +209,8 @@ impl Daemon {
                 let end = matches!(one.kind, Some(SnapshotKind::Opening | SnapshotKind::Closing));
                 end && one.session.as_ref() == Some(&session)
             });
-            let mut ids = recorded
-                .flat_map(|ends| ends.snapshots.iter())
-                .chain(labelled.map(|one| &one.id));
+            let mut ids =
+                recorded.flat_map(|ends| ends.snapshots.iter()).chain(labelled.map(|one| &one.id));
             let stays = ids.any(|id| keep.iter().any(|judged| judged.id == *id));
             // Only the newest of a session has all of it.
             let newest = seen.insert(session.clone());

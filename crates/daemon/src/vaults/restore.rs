@@ -242,7 +242,7 @@ impl Vaults {
             Said::Progress(progress) => report.progress(progress.what, progress.fraction),
             Said::Note(note) => report.note(note),
             Said::Warning(warning) => report.warning(warning),
-            Said::Planned(plan) => heard.planned = Some(plan),
+            Said::Planned(plan) => heard.planned = Some(*plan),
             Said::Done(done) => heard.done = Some(done),
             Said::Resumed(resumed) => heard.resumed = Some(resumed),
             Said::Failed(error) => heard.failed = Some(error),

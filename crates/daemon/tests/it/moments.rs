@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::body::Body;
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use ringfence_model::prune::PruneRequest;
 use ringfence_model::session::{Exit, Session, SessionState};
 use ringfence_share::journal::{self, Operation, Record, STILL_NAMED, Writer};
 use ringfence_testkit::project::differences;
+use ringfenced::host::clock;
 use ringfenced::store::Store;
 use ringfenced::supervisor::report::Report;
 
@@ -49,7 +50,7 @@ impl Agent {
             folder_path: Some(lab.project.clone()),
             command: vec!["sh".into()],
             state: SessionState::Running,
-            started: Timestamp::now(),
+            started: clock::now(),
             ended: None,
             exit: None,
             guard: GuardAction::Off,
@@ -128,21 +129,20 @@ impl Agent {
             lab.daemon.backup_now(&lab.project, &Report::nobody()).await.expect("a snapshot");
         self.session.closing_snapshot = Some(closing.id);
         self.session.state = SessionState::Ended;
-        self.session.ended = Some(Timestamp::now());
+        self.session.ended = Some(clock::now());
         self.session.exit = Some(Exit::Code(0));
         Store::new(lab.daemon.layout.clone()).set_session(&self.session).expect("written");
     }
 }
 
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_nanos()).expect("a time")
+    i64::try_from(clock::now().as_nanosecond()).expect("a time")
 }
 
 /// A moment of which no operation is.
 pub(crate) fn moment() -> Timestamp {
     std::thread::sleep(Duration::from_millis(3));
-    Timestamp::now()
+    clock::now()
 }
 
 pub(crate) async fn restore(lab: &Lab, at: &str, to: Option<PathBuf>, dry_run: bool) -> PlanView {
