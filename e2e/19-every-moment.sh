@@ -73,7 +73,7 @@ check_moments
 
 step "what the session did, operation by operation, and what came of it"
 expect 0 ringfence diff --session "$session" --json
-jq -e 'any(.operations[]; .path == "three" and .act == "overwritten") and any(.operations[]; .path == "edited.txt" and .other == "moved.txt")
+jq -e 'any(.operations[]; .path == "three" and .act == "overwritten") and any(.operations[]; .path == "edited.txt" and .other.path == "moved.txt")
     and any(.diff.changes[]; .path == ".env" and .change == "deleted") and .complete' "$OUT" >/dev/null || die "the session is not told"
 expect 0 ringfence diff --session "$session" --stat
 says overwritten
