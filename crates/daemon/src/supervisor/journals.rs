@@ -325,3 +325,73 @@ impl Daemon {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ringfence_model::layout::{Environment, Layout};
+    use ringfence_model::mass_loss::GuardAction;
+    use ringfence_model::name::{FolderId, MachineName, ProfileName};
+    use ringfence_model::session::SessionState;
+    use ringfence_share::journal::{Operation, Writer};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_released_that_a_session_still_writes() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = Some(temp.path().join("home"));
+        let environment = Environment { ringfence_home: home, ..Environment::default() };
+        let layout = Layout::resolve(&environment).unwrap();
+        layout.own().iter().for_each(|place| std::fs::create_dir_all(place).unwrap());
+        let daemon = Daemon::new(layout);
+        let path = temp.path().join("shop");
+        std::fs::create_dir(&path).unwrap();
+        let id = FolderId::new("f").unwrap();
+        let folder = Folder { id, path, device: 0, inode: 0, registered: clock::now() };
+        let store = daemon.layout.kept(&folder.id);
+        let session = |id: &str, state| {
+            let session = Session {
+                id: SessionId::new(id).unwrap(),
+                profile: ProfileName::new("shell").unwrap(),
+                machine: MachineName::new("m").unwrap(),
+                folder: Some(folder.id.clone()),
+                folder_path: Some(folder.path.clone()),
+                command: Vec::new(),
+                state,
+                started: clock::now(),
+                ended: None,
+                exit: None,
+                guard: GuardAction::Off,
+                mass_loss: None,
+                opening_snapshot: None,
+                closing_snapshot: None,
+            };
+            daemon.store.set_session(&session).unwrap();
+        };
+        let write = |id: &str, record: Record| {
+            std::fs::create_dir_all(store.join(id)).unwrap();
+            let file = store.join(id).join(journal::FILE);
+            Writer::open(&file).unwrap().append(&record).unwrap();
+        };
+        session("a", SessionState::Ended);
+        write("a", Record::new(Operation::Begin, b"a".to_vec()));
+        session("b", SessionState::Running);
+        write("b", Record::new(Operation::With, b"a".to_vec()));
+        session("c", SessionState::Ended);
+        write("c", Record::new(Operation::Begin, b"c".to_vec()));
+        let left = || -> Vec<String> {
+            keepers::sessions(&store).unwrap().iter().map(ToString::to_string).collect()
+        };
+        daemon.store_kept(&folder).await;
+        assert_eq!(left(), ["a", "b"]);
+        session("b", SessionState::Ended);
+        daemon.store_kept(&folder).await;
+        assert!(left().is_empty());
+        // Whoever shared a journal finds it there as well.
+        let found = daemon.journal_of(&folder, &SessionId::new("b").unwrap()).await.unwrap();
+        let found = found.unwrap();
+        assert_eq!(found.first.as_str(), "a");
+        assert!(matches!(found.place, Place::Vault(_)));
+        assert_eq!(daemon.vaults.kept(&folder).await.unwrap().len(), 3);
+    }
+}
