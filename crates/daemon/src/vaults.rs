@@ -29,6 +29,7 @@ mod convert;
 pub(crate) mod copies;
 mod exit_check;
 mod history;
+mod kept;
 mod keyring;
 mod restore;
 mod retention;
@@ -37,9 +38,11 @@ mod sftp;
 mod verify;
 mod work;
 
+pub(crate) use convert::snapshot as snapshot_view;
 pub(crate) use exit_check::{Ends, Looked};
 pub(crate) use history::{Comparison, decoded, exact};
-pub(crate) use restore::Restoring;
+pub(crate) use kept::kept_paths;
+pub(crate) use restore::{Of, Restoring};
 pub(crate) use verify::Repairing;
 pub(crate) use work::restore;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit_check::{ApproveView, SessionView};
 use crate::health::{CheckView, RepairView};
 use crate::history::{DiffView, HistoryView, PlanView, ShowView, SnapshotView};
-use crate::kept::KeptView;
+use crate::kept::{KeptView, SessionDiffView};
 use crate::prune::PruneView;
 use crate::status::{FolderStatus, Status};
 
@@ -78,6 +78,11 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("versions", "ringfence session kept --json", schema::<Document<Versions>>()),
         ("session", "ringfence session show --json", schema::<Document<SessionView>>()),
         ("approve", "ringfence folder approve --json", schema::<Document<ApproveView>>()),
+        (
+            "session-diff",
+            "ringfence diff --session ID --json",
+            schema::<Document<SessionDiffView>>(),
+        ),
     ]
 }
 

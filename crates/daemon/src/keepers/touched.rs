@@ -33,7 +33,7 @@ impl Touched {
 /// When the journal cannot be read.
 pub fn touched(store: &Path, session: &str) -> io::Result<Option<Touched>> {
     let Some(paths) = super::changed_paths(store, session)? else { return Ok(None) };
-    let Some((_, journal)) = super::journal(store, session)? else { return Ok(None) };
+    let Some(journal) = super::journal(store, session)? else { return Ok(None) };
     let inodes = journal.records.iter().map(|record| record.inode).filter(|inode| *inode != 0);
     Ok(Some(Touched { inodes: inodes.collect(), paths }))
 }

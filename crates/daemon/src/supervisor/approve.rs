@@ -41,8 +41,8 @@ impl Daemon {
             return Ok(ApproveView { held, plan });
         }
         for ((before, after), paths) in by_states(&held) {
-            let what = self.between(&folder, (&before, &after), &paths, request.all).await?;
-            let part = self.restore_here(&folder, what, request.dry_run, report).await?;
+            let goal = self.between(&folder, (&before, &after), &paths, request.all).await?;
+            let part = self.restore_here(&folder, &goal, request.dry_run, report).await?;
             if part.applied {
                 // What the host has made of a path meanwhile is its own, until that is settled.
                 let left = |held: &HeldPath| part.conflicts.iter().any(|path| held.covers(path));

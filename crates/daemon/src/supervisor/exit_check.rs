@@ -21,12 +21,13 @@ use ringfence_model::name::SessionId;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::{FolderStatus, Problem, Severity};
 
+use super::goals::Goal;
 use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::host::clock;
 use crate::keepers;
-use crate::vaults::{Ends, Looked, Restoring};
+use crate::vaults::{Ends, Looked};
 
 /// Pause between two attempts to hold back what could not be.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -195,7 +196,8 @@ impl Daemon {
         let mut held = self.store.held(&folder.id).map_err(failed)?.paths;
         held.retain(|held| held.waiting.is_some());
         for ((before, after), paths) in by_states(&held) {
-            let what = self.between(folder, (&after, &before), &paths, false).await?;
+            let goal = self.between(folder, (&after, &before), &paths, false).await?;
+            let what = self.settle(folder, &goal, None).await?.what;
             // The closing snapshot has what goes. Where an undo has put the same back since, that
             // cannot be told from it, so then another snapshot has to have it.
             let mut guard = after.clone();
@@ -275,16 +277,17 @@ impl Daemon {
         (from, to): (&str, &str),
         paths: &[HeldPath],
         all: bool,
-    ) -> Result<Restoring, ApiError> {
+    ) -> Result<Goal, ApiError> {
         let paths: Vec<Vec<u8>> = paths.iter().filter_map(|held| held.path.to_bytes()).collect();
         if paths.is_empty() {
             // No path at all would mean the whole folder.
             return Err(nothing_held(folder));
         }
-        Ok(Restoring::Undo {
-            opening: self.vaults.find(folder, to).await?.id,
-            closing: self.vaults.find(folder, from).await?.id,
+        Ok(Goal::Undo {
+            opening: self.vaults.find(folder, to).await?,
+            closing: Some(self.vaults.find(folder, from).await?.id),
             all,
+            since: None,
             paths,
         })
     }
@@ -382,7 +385,8 @@ impl Daemon {
     ) -> Result<Vec<HeldPath>, ApiError> {
         let mut back = Vec::new();
         for ((before, after), paths) in by_states(&held) {
-            let what = self.between(folder, (&before, &after), &paths, true).await?;
+            let goal = self.between(folder, (&before, &after), &paths, true).await?;
+            let what = self.settle(folder, &goal, None).await?.what;
             let left = self.vaults.plan(folder, &what, &folder.path).await?;
             back.extend(paths.into_iter().filter(|held| !differs(&left, held)));
         }
