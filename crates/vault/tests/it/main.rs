@@ -25,6 +25,7 @@ mod hostile;
 mod kills;
 mod lab;
 mod links;
+mod lying_disk;
 mod model;
 mod mounted;
 mod place;
