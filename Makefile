@@ -9,7 +9,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test check unit e2e install bench bench-vault soak fmt lint deny setup clean-demo
+.PHONY: help demo test check unit e2e install bench bench-vault guards soak fmt lint deny setup clean-demo
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -44,8 +44,12 @@ bench-vault: setup ## The vault against restic, borg, rsync and git, in one run
 	$(CARGO) build --locked --release -p ringfence-vault --example vault-bench
 	bench/vault
 
-soak: ## The long forms of the tests
+guards: ## Each guard taken out: its test must turn red; ARGS picks some
+	$(CARGO) xtask guards $(ARGS)
+
+soak: ## The long forms of the tests, and the guards
 	RINGFENCE_SOAK=1 scripts/test
+	$(CARGO) xtask guards
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

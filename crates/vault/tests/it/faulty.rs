@@ -150,10 +150,13 @@ impl Faulty {
 impl Drop for Faulty {
     fn drop(&mut self) {
         self.heal();
+        // Forced, so that a file which some thread still has open is not waited for: its last
+        // word would be for a server that ends with this very process.
+        let flags = rustix::mount::UnmountFlags::FORCE | rustix::mount::UnmountFlags::DETACH;
+        let forced = rustix::mount::unmount(&self.at, flags).is_ok();
         let session = self.session.take().unwrap();
-        if session.umount_and_join().is_err() {
-            let detach = rustix::mount::UnmountFlags::DETACH;
-            let _ = rustix::mount::unmount(&self.at, detach);
+        if session.umount_and_join().is_err() && !forced {
+            let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
         }
     }
 }
