@@ -15,7 +15,9 @@ use super::copy::Copy;
 use super::switch::VARIABLE;
 
 /// How often a running test is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a process may take to end that was killed.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// How a test or scenario ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,19 +205,16 @@ impl<'a> Runner<'a> {
         let began = Instant::now();
         // A group of its own, so that all of it can be ended.
         let mut child = command.process_group(0).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let status: Option<ExitStatus> = loop {
-            if let Some(status) = child.try_wait()? {
-                break Some(status);
-            }
-            if began.elapsed() > limit {
-                if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
-                    rustix::process::kill_process_group(group, Signal::KILL)?;
-                }
-                child.wait()?;
-                break None;
-            }
+        let mut status: Option<ExitStatus> = None;
+        while status.is_none() && began.elapsed() <= limit {
             thread::sleep(LOOK);
-        };
+            status = child.try_wait()?;
+        }
+        if status.is_none()
+            && let Some(group) = Pid::from_raw(child.id().cast_signed())
+        {
+            rustix::process::kill_process_group(group, Signal::KILL)?;
+        }
         let took = began.elapsed();
         end_orphans()?;
         let end = match status {
@@ -228,18 +227,20 @@ impl<'a> Runner<'a> {
 }
 
 /// Ends what a test left running: such processes are children of this one by now, and so are
-/// their children once they are gone.
+/// their children once they are gone. One that the kernel does not let end is left behind.
 fn end_orphans() -> io::Result<()> {
+    let until = Instant::now() + ENDING;
     loop {
         let children = children()?;
-        if children.is_empty() {
+        if children.is_empty() || Instant::now() > until {
             return Ok(());
         }
         for child in children {
             // It may end by itself at any moment.
             let _ = rustix::process::kill_process(child, Signal::KILL);
-            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
+            let _ = rustix::process::waitpid(Some(child), WaitOptions::NOHANG);
         }
+        thread::sleep(LOOK);
     }
 }
 
