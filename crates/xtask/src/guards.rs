@@ -57,8 +57,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<ExitCode, Str
         return Ok(if help { ExitCode::SUCCESS } else { ExitCode::from(2) });
     }
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-    let built =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let built = variable("CARGO_TARGET_DIR").unwrap_or_else(|| root.join("target"));
     let copy = Copy::of(&root, built.clone());
     let sources = copy.sources().map_err(|error| format!("reading the repository: {error}"))?;
     let table = Table::read(sources.get(table::FILE).map_or("", String::as_str))?;
@@ -84,8 +83,7 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<ExitCode, Str
         println!("{} guards", chosen.len());
         return Ok(ExitCode::SUCCESS);
     }
-    let images = std::env::var_os("RINGFENCE_TEST_CACHE")
-        .map_or_else(|| built.join("test-cache"), PathBuf::from);
+    let images = variable("RINGFENCE_TEST_CACHE").unwrap_or_else(|| built.join("test-cache"));
     let run = Run {
         runner: Runner::new(&copy).map_err(|error| error.to_string())?,
         copy: &copy,
@@ -95,6 +93,12 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Result<ExitCode, Str
     };
     let seen = run.all(&chosen)?;
     Ok(verdict(&run, &chosen, &seen))
+}
+
+/// A path that the environment names.
+#[expect(clippy::disallowed_methods, reason = "a developer's command, which is the edge")]
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from)
 }
 
 struct Run<'a> {

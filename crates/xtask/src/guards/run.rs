@@ -90,8 +90,8 @@ impl<'a> Runner<'a> {
     }
 
     fn cargo(&self) -> Command {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        self.command(Path::new(&cargo), &self.copy.tree)
+        let cargo = super::variable("CARGO").unwrap_or_else(|| "cargo".into());
+        self.command(&cargo, &self.copy.tree)
     }
 
     /// Builds the tests of a package and lists them.
