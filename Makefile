@@ -9,7 +9,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test check unit e2e install bench bench-vault guards soak fmt lint deny setup clean-demo
+.PHONY: help demo test check unit e2e install bench bench-vault bench-share guards soak fmt lint deny setup clean-demo
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -43,6 +43,11 @@ bench-vault: setup ## The vault against restic, borg, rsync and git, in one run
 	scripts/setup-host --bench
 	$(CARGO) build --locked --release -p ringfence-vault --example vault-bench
 	bench/vault
+
+bench-share: setup ## The guarded share against the stock virtiofsd, in one machine
+	scripts/setup-host --bench
+	$(CARGO) build --locked --release --workspace --bins
+	bench/share
 
 guards: ## Each guard taken out: its test must turn red; ARGS picks some
 	$(CARGO) xtask guards $(ARGS)

@@ -181,6 +181,9 @@ impl App {
             Moment::Latest => Some("latest".into()),
             Moment::Snapshot(id) => Some(id),
             Moment::At(time) => Some(time.to_string()),
+            Moment::Operation(id, number) => {
+                Some(format!("operation:{}:{number}", self.session(&id).await?.id))
+            }
             Moment::Before(id) => {
                 let session = self.session(&id).await?;
                 Some(session.opening_snapshot.ok_or_else(|| {
@@ -196,6 +199,17 @@ impl App {
                 })?)
             }
         })
+    }
+
+    /// A time that a person means.
+    ///
+    /// # Errors
+    /// When the text is no time that is past.
+    pub fn time(&self, text: &str) -> Result<jiff::Timestamp> {
+        match time::parse(text, &self.surroundings.now).map_err(usage)? {
+            Moment::At(time) => Ok(time),
+            _ => Err(usage(format!("`{text}` is no time, such as `14:05` or `10 minutes ago`"))),
+        }
     }
 
     /// The session that a person means by its id, or by the beginning or end of it.

@@ -24,6 +24,8 @@ pub enum Moment {
     Before(SessionId),
     /// The state in which a session left the folder.
     After(SessionId),
+    /// The state right before one operation of a session, by its number.
+    Operation(SessionId, u64),
 }
 
 /// Reads `--at`, and the two sides of `diff`.
@@ -36,6 +38,11 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Moment, String> {
     match words.as_slice() {
         ["now"] => return Ok(Moment::Now),
         ["latest"] => return Ok(Moment::Latest),
+        ["before", "operation", number, "of", "session", session]
+        | ["before", "operation", number, "of", session] => {
+            let number = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+            return Ok(Moment::Operation(session_id(session)?, number));
+        }
         ["before", "session", session] | ["before", session] => {
             return session_id(session).map(Moment::Before);
         }
@@ -315,6 +322,10 @@ mod tests {
         assert_eq!(parse("1A2b3c", &now()), Ok(Moment::Snapshot("1a2b3c".into())));
         let session = SessionId::new("20261123-1").expect("an id");
         assert_eq!(parse("before session 20261123-1", &now()), Ok(Moment::Before(session.clone())));
+        let operation = Ok(Moment::Operation(session.clone(), 12));
+        assert_eq!(parse("before operation 12 of session 20261123-1", &now()), operation);
+        assert_eq!(parse("before operation 12 of 20261123-1", &now()), operation);
+        assert!(parse("before operation x of 20261123-1", &now()).is_err());
         assert_eq!(parse("before 20261123-1", &now()), Ok(Moment::Before(session.clone())));
         assert_eq!(parse("after session 20261123-1", &now()), Ok(Moment::After(session)));
     }

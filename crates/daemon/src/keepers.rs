@@ -4,9 +4,10 @@
 //!
 //! Must not: write into what a keeper keeps while it does; know about machines or QEMU.
 
+mod moment;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use ringfence_model::folder::Folder;
 use ringfence_model::name::SessionId;
-use ringfence_share::journal::{self, Journal, Operation};
+use ringfence_share::journal::{self, Journal, Operation, Record};
 use ringfence_share::keeper::{KeeperCommand, KeeperReady, KeeperSpec};
 use serde::Deserialize;
 
@@ -22,6 +23,7 @@ use crate::host::child::{self, ChildError};
 use crate::host::process::ProcessId;
 use crate::host::{control, files};
 
+pub use moment::{Before, Told, What, cut_at, deletions, path_at_begin, told};
 pub use versions::{Kept, versions};
 
 /// How long a keeper may take to come up.
@@ -31,8 +33,11 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// Bytes that may be kept of one folder.
 const QUOTA: u64 = 10 << 30;
-/// From here on the oldest ended sessions' versions make room for a new session's.
-const COMFORTABLE: u64 = QUOTA / 2;
+/// Above this a new session waits until what ended sessions left is in the vault.
+pub const COMFORTABLE: u64 = QUOTA / 2;
+
+/// End of the name of what is stored elsewhere and is being removed: no session's id has it.
+const RELEASED: &str = ".released";
 
 /// Where a keeper listens, below a machine's run directory.
 #[derive(Debug, Clone)]
@@ -115,6 +120,14 @@ pub async fn get(control: &Path) -> io::Result<KeeperReport> {
     ask(control, &KeeperCommand::Get(true)).await
 }
 
+/// Tells a keeper that what a session left is about to be released.
+///
+/// # Errors
+/// When it does not answer, or still writes that session's journal: then nothing of it may go.
+pub async fn forget(control: &Path, session: &SessionId) -> io::Result<KeeperReport> {
+    ask(control, &KeeperCommand::Forget(session.to_string())).await
+}
+
 /// Has a keeper count anew after something was released.
 ///
 /// # Errors
@@ -123,26 +136,28 @@ pub async fn recount(control: &Path) -> io::Result<KeeperReport> {
     ask(control, &KeeperCommand::Recount(true)).await
 }
 
+/// The session whose journal has a session's changes: itself, or one that began before it
+/// behind the same share.
+#[must_use]
+pub fn written_by(records: &[Record]) -> Option<SessionId> {
+    let with = records.iter().find(|record| record.operation == Operation::With)?;
+    std::str::from_utf8(&with.path).ok()?.parse().ok()
+}
+
 /// The journal in which a session's changes stand; `None` where there is none.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn journal(store: &Path, session: &str) -> io::Result<Option<(PathBuf, Journal)>> {
-    let read = |session: &str| {
-        let directory = store.join(session);
-        match Journal::read(&directory.join(journal::FILE)) {
-            Ok(journal) => Ok(Some((directory, journal))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+fn journal(store: &Path, session: &str) -> io::Result<Option<Journal>> {
+    let read = |session: &str| match Journal::read(&store.join(session).join(journal::FILE)) {
+        Ok(journal) => Ok(Some(journal)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     };
-    let Some((directory, own)) = read(session)? else { return Ok(None) };
-    match own.records.iter().find(|record| record.operation == Operation::With) {
-        Some(with) => match std::str::from_utf8(&with.path) {
-            Ok(first) if first.parse::<SessionId>().is_ok() => read(first),
-            _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
-        },
-        None => Ok(Some((directory, own))),
+    let Some(own) = read(session)? else { return Ok(None) };
+    match written_by(&own.records) {
+        Some(first) => read(first.as_str()),
+        None => Ok(Some(own)),
     }
 }
 
@@ -152,50 +167,78 @@ pub fn journal(store: &Path, session: &str) -> io::Result<Option<(PathBuf, Journ
 /// # Errors
 /// When the journal cannot be read.
 pub fn changed_paths(store: &Path, session: &str) -> io::Result<Option<BTreeMap<Vec<u8>, bool>>> {
-    Ok(journal(store, session)?.filter(|(_, journal)| journal.is_complete()).map(|(_, journal)| {
+    Ok(journal(store, session)?.filter(Journal::is_complete).map(|journal| {
         let paths = journal.changed_paths().into_iter();
         paths.map(|(path, whole)| (path.to_vec(), whole)).collect()
     }))
 }
 
-/// Releases what the oldest ended sessions left, until there is comfortable room for a new
-/// one. What `live` names stays. Blocks.
+/// Bytes on disk that are kept of a folder. Blocks.
+///
+/// # Errors
+/// When something cannot be listed.
+pub fn used(store: &Path) -> io::Result<u64> {
+    let mut used = 0;
+    for session in std::fs::read_dir(store)? {
+        for kept in std::fs::read_dir(session?.path())? {
+            used += kept?.metadata()?.blocks() * 512;
+        }
+    }
+    Ok(used)
+}
+
+/// Releases what a session left: it is stored elsewhere. It is gone at once, under its name, so
+/// that nobody takes what is left of it for all of it. Blocks.
+///
+/// # Errors
+/// When something cannot be renamed or removed; [`sweep`] goes on from there.
+pub fn release(store: &Path, session: &str) -> io::Result<()> {
+    std::fs::rename(store.join(session), store.join(format!("{session}{RELEASED}")))?;
+    std::fs::File::open(store)?.sync_all()?;
+    sweep(store)
+}
+
+/// Removes what was released and is still there. Blocks.
 ///
 /// # Errors
 /// When something cannot be listed or removed.
-pub fn make_room(store: &Path, live: &BTreeSet<String>) -> io::Result<()> {
-    make_room_for(store, live, COMFORTABLE)
-}
-
-fn make_room_for(store: &Path, live: &BTreeSet<String>, most: u64) -> io::Result<()> {
-    let mut sessions = Vec::new();
-    let mut used = 0;
+pub fn sweep(store: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(store)? {
         let entry = entry?;
-        let mut bytes = 0;
-        for kept in std::fs::read_dir(entry.path())? {
-            bytes += kept?.metadata()?.blocks() * 512;
-        }
-        used += bytes;
-        sessions.push((entry.file_name(), bytes));
-    }
-    // Their ids begin with the time at which they started.
-    sessions.sort();
-    for (name, bytes) in sessions {
-        if used <= most {
-            break;
-        }
-        if !live.contains(&*name.to_string_lossy()) {
-            std::fs::remove_dir_all(store.join(&name))?;
-            used = used.saturating_sub(bytes);
+        if entry.file_name().to_string_lossy().ends_with(RELEASED) {
+            std::fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
 }
 
+/// Sessions of which something is kept here. Blocks.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn sessions(store: &Path) -> io::Result<Vec<SessionId>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(store) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        found.extend(id.filter(|_| entry.path().join(journal::FILE).exists()));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A time in nanoseconds since 1970 as everybody else has it.
+pub(crate) fn timestamp(nanoseconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
-    use ringfence_share::journal::{Record, Writer};
+    use ringfence_share::journal::Writer;
 
     use super::*;
 
@@ -234,26 +277,26 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_from_the_oldest_and_never_from_the_living() {
+    fn what_is_released_is_gone_at_once_and_what_is_left_of_it_is_swept() {
         let temp = tempfile::tempdir().unwrap();
-        for name in ["260101-a", "260102-b", "260103-c"] {
-            session(temp.path(), name, &[record(1, Operation::Begin, name)]);
-            std::fs::write(temp.path().join(name).join("1"), vec![7; 100_000]).unwrap();
+        let store = temp.path();
+        for name in ["a", "b"] {
+            session(store, name, &[record(1, Operation::Begin, name)]);
+            std::fs::write(store.join(name).join("1"), vec![7; 100_000]).unwrap();
         }
-        let left = || -> Vec<String> {
-            let mut names: Vec<String> = std::fs::read_dir(temp.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            names
+        let here = || -> Vec<String> {
+            sessions(store).unwrap().iter().map(ToString::to_string).collect()
         };
-        let live = BTreeSet::from(["260101-a".to_owned()]);
-        make_room_for(temp.path(), &live, 1 << 20).unwrap();
-        assert_eq!(left().len(), 3, "there is room");
-        make_room_for(temp.path(), &live, 250_000).unwrap();
-        assert_eq!(left(), ["260101-a", "260103-c"]);
-        make_room_for(temp.path(), &live, 0).unwrap();
-        assert_eq!(left(), ["260101-a"]);
+        assert_eq!(here(), ["a", "b"]);
+        let before = used(store).unwrap();
+        assert!(before >= 200_000);
+        release(store, "a").unwrap();
+        assert_eq!(here(), ["b"]);
+        assert!(used(store).unwrap() <= before - 100_000);
+        // Killed between the two steps.
+        std::fs::rename(store.join("b"), store.join(format!("b{RELEASED}"))).unwrap();
+        assert_eq!(here(), Vec::<String>::new());
+        sweep(store).unwrap();
+        assert_eq!(std::fs::read_dir(store).unwrap().count(), 0);
     }
 }

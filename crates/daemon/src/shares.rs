@@ -105,7 +105,7 @@ pub async fn start(
         hide: shown.names.hide.clone(),
         protect: shown.names.protect.clone(),
         keeper: (shown.access == Access::Rw).then(|| sockets.keeper.clone()),
-        threads: None,
+        threads: 0,
         without: Vec::new(),
     };
     let (process, _ready) =

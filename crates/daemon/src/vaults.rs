@@ -28,6 +28,7 @@ use crate::supervisor::report::Report;
 mod convert;
 pub(crate) mod copies;
 mod history;
+mod kept;
 mod keyring;
 mod restore;
 mod retention;
@@ -36,8 +37,10 @@ mod sftp;
 mod verify;
 mod work;
 
+pub(crate) use convert::snapshot as snapshot_view;
 pub(crate) use history::{Comparison, decoded, exact};
-pub(crate) use restore::Restoring;
+pub(crate) use kept::kept_paths;
+pub(crate) use restore::{Of, Restoring};
 pub(crate) use verify::Repairing;
 pub(crate) use work::restore;
 

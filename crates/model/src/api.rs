@@ -290,6 +290,16 @@ pub struct DiffRequest {
     pub paths: Vec<BytePath>,
 }
 
+/// `POST /v1/sessions/{id}/diff` → `SessionDiffView`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDiffRequest {
+    /// Also the unified differences of text files.
+    pub text: bool,
+    /// Only these paths and what lies below them, relative to the root; empty: everything.
+    #[serde(default)]
+    pub paths: Vec<BytePath>,
+}
+
 /// `POST /v1/restore` → stream of `Item<PlanView>`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreRequest {
@@ -329,6 +339,15 @@ pub struct UndoRequest {
     pub session: Option<SessionId>,
     /// Take the whole opening snapshot, also where the host changed paths meanwhile.
     pub all: bool,
+    /// Only what the session deleted, where nothing is now.
+    #[serde(default)]
+    pub deletions: bool,
+    /// Only what the session changed after this time.
+    #[serde(default)]
+    pub since: Option<jiff::Timestamp>,
+    /// Only these paths and what lies below them, relative to the root; empty: everything.
+    #[serde(default)]
+    pub paths: Vec<BytePath>,
     /// Only the plan.
     pub dry_run: bool,
 }

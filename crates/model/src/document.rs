@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::{CheckView, RepairView};
 use crate::history::{DiffView, HistoryView, PlanView, ShowView, SnapshotView};
-use crate::kept::KeptView;
+use crate::kept::{KeptView, SessionDiffView};
 use crate::prune::PruneView;
 use crate::status::{FolderStatus, Status};
 
@@ -75,6 +75,11 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("repair", "ringfence backup check --repair --json", schema::<Document<RepairView>>()),
         ("prune", "ringfence backup prune --json", schema::<Document<PruneView>>()),
         ("versions", "ringfence session kept --json", schema::<Document<Versions>>()),
+        (
+            "session-diff",
+            "ringfence diff --session ID --json",
+            schema::<Document<SessionDiffView>>(),
+        ),
     ]
 }
 

@@ -19,6 +19,8 @@ pub enum SnapshotKind {
     BeforeRestore,
     /// A person asked for it.
     Manual,
+    /// It is no state of the folder, but has versions of files that a session destroyed.
+    Kept,
 }
 
 impl SnapshotKind {
@@ -31,6 +33,7 @@ impl SnapshotKind {
             Self::Closing => "closing",
             Self::BeforeRestore => "before-restore",
             Self::Manual => "manual",
+            Self::Kept => "kept",
         }
     }
 }
@@ -272,6 +275,16 @@ pub struct TextDiff {
     pub note: Option<String>,
 }
 
+/// Where the version of one path comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PathSource {
+    /// Relative to the folder's root.
+    #[serde(flatten)]
+    pub path: BytePath,
+    /// A snapshot, or what was kept of a session, in words.
+    pub source: String,
+}
+
 /// What a restore will do, or has done.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlanView {
@@ -280,6 +293,13 @@ pub struct PlanView {
     /// When that snapshot was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_time: Option<jiff::Timestamp>,
+    /// The moment within a session whose state is put back: a snapshot, and what the session's
+    /// journal says about the time after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<jiff::Timestamp>,
+    /// Where paths come from that are not taken from that snapshot; sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<PathSource>,
     /// The directory that is written.
     pub target: String,
     /// Only these paths and what lies below them; empty: everything.

@@ -28,9 +28,8 @@ use crate::spec::{Failure, Ready, ShareSpec, Started};
 /// Longest description of a share, in bytes.
 const LONGEST_SPEC: u64 = 64 * 1024;
 
-/// Threads that carry out operations. One would let a slow `fsync` hold up
-/// everything; more than the guest has processors seldom helps.
-const MOST_THREADS: usize = 4;
+/// Most threads that carry out operations beside the one that takes them in.
+const MOST_THREADS: u8 = 16;
 
 /// Why a share does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -174,10 +173,7 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
     let as_root = rustix::process::geteuid().is_root();
     let vhost = listen(&spec.vhost_socket, spec.front_end.filter(|_| as_root))?;
     let control = listen(&spec.control_socket, None)?;
-    let threads = match spec.threads {
-        Some(threads) => usize::from(threads.clamp(1, 16)),
-        None => thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_THREADS),
-    };
+    let threads = usize::from(spec.threads.min(MOST_THREADS));
     let keeper = match &spec.keeper {
         Some(path) => Some(
             Keeper::connect(path, threads)

@@ -58,10 +58,10 @@ pub struct ShareSpec {
     /// Names that a guest can read and not change.
     #[serde(default)]
     pub protect: Vec<Pattern>,
-    /// Threads that carry out operations, 1 to 16; by default as many as the
-    /// machine has processors, 2 to 4.
+    /// Threads that carry out operations, at most 16. With none, the thread that takes a
+    /// request in carries it out: one after the other, and without a switch of threads.
     #[serde(default)]
-    pub threads: Option<u8>,
+    pub threads: u8,
     /// Protections that a rule says may be missing.
     #[serde(default)]
     pub without: Vec<Protection>,

@@ -72,6 +72,8 @@ pub enum SnapshotKind {
     BeforeUndo,
     /// Because somebody asked.
     Manual,
+    /// No state of the folder, but versions of files that a session destroyed.
+    Kept,
     /// By another program; nothing is recorded with it.
     Other,
 }
@@ -87,6 +89,7 @@ impl SnapshotKind {
             Self::BeforeRestore => "before-restore",
             Self::BeforeUndo => "before-undo",
             Self::Manual => "manual",
+            Self::Kept => "kept",
             Self::Other => "other",
         }
     }
@@ -311,8 +314,23 @@ impl Snapshot {
     }
 }
 
-/// Reads every snapshot file by itself, so that a damaged one hides no other.
+/// The states of the folder. Every snapshot file is read by itself, so that a damaged one
+/// hides no other.
 pub(crate) fn list(engine: &Engine, repo: &Repo) -> Result<Snapshots> {
+    let mut all = list_all(engine, repo)?;
+    all.snapshots.retain(|snapshot| snapshot.labels.kind != SnapshotKind::Kept);
+    Ok(all)
+}
+
+/// What sessions destroyed, the newest first.
+pub(crate) fn kept(engine: &Engine, repo: &Repo) -> Result<Vec<Snapshot>> {
+    let kept = all_briefs(engine, repo)?.into_iter().filter(|brief| brief.kept);
+    // A damaged one hides no other; a check names it.
+    Ok(kept.filter_map(|brief| load(engine, repo, brief.id).ok()).collect())
+}
+
+/// As [`list`], and what sessions destroyed.
+pub(crate) fn list_all(engine: &Engine, repo: &Repo) -> Result<Snapshots> {
     let ids = engine.run("listing snapshots", || engine.storage.list(FileType::Snapshot))?;
     let mut all = Snapshots { snapshots: Vec::new(), damaged: Vec::new() };
     for id in ids {
@@ -334,11 +352,20 @@ pub(crate) struct Brief {
     pub(crate) sequence: u64,
     /// Made by this program, so laid out as the source expects.
     pub(crate) ours: bool,
+    /// No state of the folder.
+    pub(crate) kept: bool,
+}
+
+/// All readable states of the folder, the newest first.
+pub(crate) fn briefs(engine: &Engine, repo: &Repo) -> Result<Vec<Brief>> {
+    let mut all = all_briefs(engine, repo)?;
+    all.retain(|brief| !brief.kept);
+    Ok(all)
 }
 
 /// All readable snapshots, the newest first. A snapshot file is named by its content, so
 /// one that was read once need not be read again.
-pub(crate) fn briefs(engine: &Engine, repo: &Repo) -> Result<Vec<Brief>> {
+fn all_briefs(engine: &Engine, repo: &Repo) -> Result<Vec<Brief>> {
     let ids = engine.run("listing snapshots", || engine.storage.list(FileType::Snapshot))?;
     let mut known = engine.briefs();
     let mut all = Vec::with_capacity(ids.len());
@@ -365,6 +392,7 @@ impl Brief {
             time: snapshot.time,
             sequence: snapshot.sequence,
             ours: snapshot.scanned.is_some(),
+            kept: snapshot.labels.kind == SnapshotKind::Kept,
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 
 use crate::beneath::{Dir, MAX_DEPTH, join};
 use crate::browse::{Entry, root_node};
-use crate::catalog::{self, EntryPath, Remark, SnapshotId};
+use crate::catalog::{self, EntryPath, Remark, Snapshot, SnapshotId};
 use crate::engine::{Engine, Repo};
 use crate::error::{At, Result, VaultError};
 use crate::excludes::Excludes;
@@ -194,16 +194,7 @@ struct Item {
 /// Opens a side.
 pub(crate) fn side(engine: &Engine, repo: &Repo, point: Point<'_>) -> Result<Side> {
     match point {
-        Point::Snapshot(id) => {
-            let snapshot = catalog::load(engine, repo, id.0)?;
-            Ok(Side {
-                place: Place::Stored(snapshot.tree),
-                root: root_node(&snapshot),
-                stat: None,
-                young: snapshot.scanned.map(young_from),
-                excludes: Some(Excludes::new(&snapshot.excludes)?),
-            })
-        }
+        Point::Snapshot(id) => stored(&catalog::load(engine, repo, id.0)?),
         Point::Folder(path) => {
             let dir = Dir::open_root(path)?;
             let stat = dir.stat().at("look at the folder", path)?;
@@ -213,6 +204,17 @@ pub(crate) fn side(engine: &Engine, repo: &Repo, point: Point<'_>) -> Result<Sid
             Ok(Side { place, root, stat: Some(stat), young: None, excludes: None })
         }
     }
+}
+
+/// A side that is a snapshot, or was put together over one.
+pub(crate) fn stored(snapshot: &Snapshot) -> Result<Side> {
+    Ok(Side {
+        place: Place::Stored(snapshot.tree),
+        root: root_node(snapshot),
+        stat: None,
+        young: snapshot.scanned.map(young_from),
+        excludes: Some(Excludes::new(&snapshot.excludes)?),
+    })
 }
 
 /// Compares two sides; at most one may be live. The folder itself is the entry with
@@ -399,7 +401,8 @@ impl Comparing<'_> {
             // Equal status settles it, unless it is too young to be trusted.
             let same = old
                 || !stat.is_file()
-                || opened().is_ok_and(|(mut f, _)| Engine::content_is(self.repo, content, &mut f));
+                || opened()
+                    .is_ok_and(|(mut f, _)| self.engine.reads_as(self.repo, content, &mut f));
             return if same { Difference::default() } else { Difference::CONTENT };
         }
         let mut live = live.clone();
@@ -410,7 +413,7 @@ impl Comparing<'_> {
         if stat.is_file() && stored.is_file() {
             let same = stat.size == stored.meta.size
                 && match opened() {
-                    Ok((mut file, _)) => Engine::content_is(self.repo, content, &mut file),
+                    Ok((mut file, _)) => self.engine.reads_as(self.repo, content, &mut file),
                     Err(e) => {
                         self.unreadable.push(remark(path, &e, false));
                         false

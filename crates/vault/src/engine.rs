@@ -44,6 +44,14 @@ pub(crate) struct Engine {
     looked: Mutex<Option<LastLook>>,
     /// About a hundred bytes for each snapshot.
     briefs: Mutex<HashMap<Id, Brief>>,
+    imagined: Mutex<Imagined>,
+}
+
+/// Directories and pieces of content that were put together and are in memory only.
+#[derive(Debug, Default)]
+pub(crate) struct Imagined {
+    pub(crate) trees: HashMap<TreeId, Vec<Node>>,
+    pub(crate) content: HashMap<DataId, Vec<u8>>,
 }
 
 impl Engine {
@@ -61,6 +69,7 @@ impl Engine {
             loaded: Mutex::default(),
             looked: Mutex::default(),
             briefs: Mutex::default(),
+            imagined: Mutex::default(),
         })
     }
 
@@ -87,6 +96,7 @@ impl Engine {
             loaded: Mutex::default(),
             looked: Mutex::default(),
             briefs: Mutex::default(),
+            imagined: Mutex::default(),
         })
     }
 
@@ -98,6 +108,7 @@ impl Engine {
             loaded: Mutex::default(),
             looked: Mutex::default(),
             briefs: Mutex::default(),
+            imagined: Mutex::default(),
         }
     }
 
@@ -236,6 +247,11 @@ impl Engine {
         self.briefs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is in memory only.
+    pub(crate) fn imagined(&self) -> MutexGuard<'_, Imagined> {
+        self.imagined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs an engine call with its errors and panics turned into ours.
     pub(crate) fn run<T>(
         &self,
@@ -247,6 +263,9 @@ impl Engine {
 
     /// Entries of a stored directory, sorted by name.
     pub(crate) fn tree(&self, repo: &Repo, id: TreeId) -> Result<Vec<Node>> {
+        if let Some(nodes) = self.imagined().trees.get(&id) {
+            return Ok(nodes.clone());
+        }
         let nodes = self.run("reading a directory", || repo.get_tree(&id))?.nodes;
         if let Some(bad) = nodes.iter().find(|n| !is_plain_name(n)) {
             return Err(VaultError::Damaged {
@@ -267,6 +286,13 @@ impl Engine {
     ) -> Result<u64> {
         let mut length = 0;
         for id in content {
+            let imagined = self.imagined().content.get(id).cloned();
+            if let Some(piece) = imagined {
+                to(&piece)
+                    .map_err(|e| VaultError::io("write the content of", "a restored file", e))?;
+                length += piece.len() as u64;
+                continue;
+            }
             let piece = self.run("reading a file's content", || {
                 repo.get_blob_cached(&BlobId::from(**id), BlobType::Data)
             })?;
@@ -281,6 +307,18 @@ impl Engine {
         let same = content.iter().all(|id| {
             repo.get_index_entry(id)
                 .is_ok_and(|entry| id.blob_matches_reader(entry.data_length().into(), from))
+        });
+        same && matches!(from.read(&mut [0u8]), Ok(0))
+    }
+
+    /// As [`Self::content_is`], also for content of which a piece is in memory only.
+    pub(crate) fn reads_as(&self, repo: &Repo, content: &[DataId], from: &mut impl Read) -> bool {
+        let imagined =
+            |id: &DataId| self.imagined().content.get(id).map(|piece| piece.len() as u64);
+        let same = content.iter().all(|id| {
+            let length = imagined(id)
+                .or_else(|| repo.get_index_entry(id).ok().map(|it| it.data_length().into()));
+            length.is_some_and(|length| id.blob_matches_reader(length, from))
         });
         same && matches!(from.read(&mut [0u8]), Ok(0))
     }

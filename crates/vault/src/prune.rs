@@ -15,7 +15,7 @@ use rustic_core::repofile::SnapshotId as EngineId;
 use rustic_core::{FileType, PruneOptions, WriteBackend};
 use serde::Serialize;
 
-use crate::catalog::{self, SnapshotId};
+use crate::catalog::{self, SnapshotId, SnapshotKind};
 use crate::check::CheckRequest;
 use crate::engine::{Engine, Repo};
 use crate::error::{Result, VaultError};
@@ -125,7 +125,7 @@ fn supervised(
 
 /// Those of the snapshots that are still there; never the newest, so never all.
 fn forgettable(engine: &Engine, wanted: &[SnapshotId]) -> Result<Vec<SnapshotId>> {
-    let listed = catalog::list(engine, &*engine.repo()?)?;
+    let listed = catalog::list_all(engine, &*engine.repo()?)?;
     // One that cannot be read is not one that is gone, and may be the newest.
     if let Some(damaged) = listed.damaged.first() {
         return Err(VaultError::Damaged {
@@ -136,7 +136,8 @@ fn forgettable(engine: &Engine, wanted: &[SnapshotId]) -> Result<Vec<SnapshotId>
     let known = listed.snapshots;
     let there: BTreeSet<SnapshotId> = known.iter().map(|snapshot| snapshot.id).collect();
     let wanted: BTreeSet<SnapshotId> = wanted.iter().copied().collect();
-    if known.first().is_some_and(|newest| wanted.contains(&newest.id)) {
+    let mut states = known.iter().filter(|one| one.labels.kind != SnapshotKind::Kept);
+    if states.next().is_some_and(|newest| wanted.contains(&newest.id)) {
         return Err(VaultError::Request("the newest snapshot is never forgotten"));
     }
     Ok(wanted.intersection(&there).copied().collect())
@@ -174,7 +175,7 @@ fn refuse_damage(engine: &Engine, then: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Labels, SnapshotKind, SnapshotRequest, Vault, VaultKey};
+    use crate::{Labels, SnapshotRequest, Vault, VaultKey};
     use rustic_core::ReadBackend;
 
     /// Whatever the engine would remove by mistake, nothing that is needed goes.

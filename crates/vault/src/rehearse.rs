@@ -202,7 +202,7 @@ fn restore_and_compare(
         delete_extra: false,
         guard: Guard::Nothing,
     };
-    let plan = restore::plan_restore(engine, &restore, &watch)?;
+    let plan = restore::plan_restore(engine, &restore, None, &watch)?;
     match restore::apply(engine, &plan, &staging, &watch) {
         Ok(_) => {}
         Err(e @ (VaultError::Damaged { .. } | VaultError::Engine { .. })) => {

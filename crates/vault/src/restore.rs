@@ -16,12 +16,16 @@ mod place;
 mod plan;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::browse::Entry;
-use crate::catalog::{EntryPath, Remark, SnapshotId};
+use crate::catalog::{self, EntryPath, Remark, Snapshot, SnapshotId};
+use crate::compose::Composed;
+use crate::engine::{Engine, Repo};
+use crate::error::Result;
 use crate::watch::Watch;
 
 pub(crate) use place::{apply, resume};
@@ -35,6 +39,8 @@ pub enum Selection {
     All,
     /// These paths and what lies below them.
     Paths(Vec<Vec<u8>>),
+    /// These paths, and not what lies below them.
+    Exactly(BTreeSet<Vec<u8>>),
 }
 
 impl Selection {
@@ -42,12 +48,20 @@ impl Selection {
         match self {
             Self::All => true,
             Self::Paths(paths) => paths.iter().any(|p| p == path || crate::diff::inside(p, path)),
+            Self::Exactly(paths) => paths.contains(path),
         }
     }
 
     /// Whether `path` is a directory on the way to something that is covered.
     fn leads_to(&self, path: &[u8]) -> bool {
-        matches!(self, Self::Paths(paths) if paths.iter().any(|p| crate::diff::inside(path, p)))
+        match self {
+            Self::All => false,
+            Self::Paths(paths) => paths.iter().any(|p| crate::diff::inside(path, p)),
+            Self::Exactly(paths) => {
+                let below: Vec<u8> = [path, b"/"].concat();
+                paths.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+            }
+        }
     }
 }
 
@@ -87,6 +101,8 @@ pub struct UndoRequest {
     pub closing: SnapshotId,
     /// The folder.
     pub root: PathBuf,
+    /// What of it.
+    pub selection: Selection,
     /// Also put back what somebody else changed after the session.
     pub all: bool,
     /// What keeps the versions that go.
@@ -142,6 +158,9 @@ pub struct RestorePlan {
     pub bytes: u64,
     #[serde(skip)]
     actions: Vec<plan::Action>,
+    /// The state, where it is not that of the snapshot itself.
+    #[serde(skip)]
+    composed: Option<Composed>,
     #[serde(skip)]
     promised: bool,
     /// Keep the times of directories whose content is touched.
@@ -150,10 +169,28 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
+    /// The state to go back to.
+    fn state(&self, engine: &Engine, repo: &Repo) -> Result<Snapshot> {
+        state(engine, repo, self.snapshot, self.composed.as_ref())
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
+    }
+}
+
+/// A snapshot, or with its tree what was put together over it.
+fn state(
+    engine: &Engine,
+    repo: &Repo,
+    snapshot: SnapshotId,
+    composed: Option<&Composed>,
+) -> Result<Snapshot> {
+    match composed {
+        Some(composed) => Ok(Snapshot { tree: composed.tree, ..composed.snapshot.clone() }),
+        None => catalog::load(engine, repo, snapshot.0),
     }
 }
 

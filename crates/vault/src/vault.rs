@@ -13,6 +13,7 @@ use rustic_core::{FileType, Id};
 use crate::browse::{Entry, View};
 use crate::catalog::{self, Snapshot, SnapshotId, Snapshots};
 use crate::check::{CheckReport, CheckRequest};
+use crate::compose::{self, Composed, Piece};
 use crate::copy::{self, CopyOutcome, CopyRequest, Source, Target};
 use crate::diff::{self, Diff, Point};
 use crate::engine::{self, Engine};
@@ -20,6 +21,7 @@ use crate::error::{At, Result, VaultError};
 use crate::excludes::Excluded;
 use crate::giants;
 use crate::history::{self, History, KeptCounts};
+use crate::kept::{self, KeepRequest};
 use crate::key::VaultKey;
 use crate::merge;
 use crate::prune::{self, PruneForecast, PruneReport, PruneRequest};
@@ -255,7 +257,19 @@ impl Vault {
     /// # Errors
     /// When the snapshot or the target cannot be read.
     pub fn plan_restore(&self, request: &RestoreRequest) -> Result<RestorePlan> {
-        restore::plan_restore(&self.engine, request, &Watch::default())
+        restore::plan_restore(&self.engine, request, None, &Watch::default())
+    }
+
+    /// As [`Self::plan_restore`], to a state that was put together over the request's snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::plan_restore`].
+    pub fn plan_restore_composed(
+        &self,
+        request: &RestoreRequest,
+        state: &Composed,
+    ) -> Result<RestorePlan> {
+        restore::plan_restore(&self.engine, request, Some(state), &Watch::default())
     }
 
     /// Plans putting back what a session changed, and touches nothing. What somebody
@@ -264,7 +278,65 @@ impl Vault {
     /// # Errors
     /// When a snapshot or the folder cannot be read.
     pub fn plan_undo(&self, request: &UndoRequest) -> Result<RestorePlan> {
-        restore::plan_undo(&self.engine, request, &Watch::default())
+        restore::plan_undo(&self.engine, request, None, &Watch::default())
+    }
+
+    /// As [`Self::plan_undo`], back to a state that was put together over the request's
+    /// opening snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::plan_undo`].
+    pub fn plan_undo_composed(
+        &self,
+        request: &UndoRequest,
+        state: &Composed,
+    ) -> Result<RestorePlan> {
+        restore::plan_undo(&self.engine, request, Some(state), &Watch::default())
+    }
+
+    /// Puts a state together that no snapshot has: pieces of snapshots, laid over one. It is in
+    /// memory only, for as long as this is open.
+    ///
+    /// # Errors
+    /// When a snapshot that is named does not exist or is damaged.
+    pub fn compose(&self, base: SnapshotId, pieces: &[Piece]) -> Result<Composed> {
+        compose::compose(&self.engine, base, pieces)
+    }
+
+    /// Which of these paths a snapshot has, in the same order.
+    ///
+    /// # Errors
+    /// When it does not exist or is damaged.
+    pub fn has_paths(&self, snapshot: SnapshotId, paths: &[Vec<u8>]) -> Result<Vec<bool>> {
+        let repo = self.engine.repo()?;
+        let tree = catalog::load(&self.engine, &repo, snapshot.0)?.tree;
+        let mut lookup = diff::Lookup::new(&self.engine, &repo, tree)?;
+        Ok(paths.iter().map(|path| path.is_empty() || lookup.find(path).is_some()).collect())
+    }
+
+    /// Stores versions of files that a session destroyed, as a snapshot of their own, which is
+    /// no state of the folder. On `Ok` it is on disk and was read back. Where the same versions
+    /// of the session are stored already, that snapshot is given.
+    ///
+    /// # Errors
+    /// When a version cannot be read whole, or the vault cannot be written: then nothing of it
+    /// counts as stored.
+    pub fn keep(&self, request: &KeepRequest) -> Result<Snapshot> {
+        let _lock = self.engine.storage.lock()?;
+        let snapshot = kept::make(&self.engine, request)?;
+        // It is safe already; what fails here is tried after the next one.
+        if let Err(error) = merge::when_due(&self.engine) {
+            tracing::warn!(%error, "index files were not merged");
+        }
+        Ok(snapshot)
+    }
+
+    /// The snapshots of what sessions destroyed, the newest first.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub fn kept(&self) -> Result<Vec<Snapshot>> {
+        catalog::kept(&self.engine, &*self.engine.repo()?)
     }
 
     /// Carries out a plan. `staging` is a private directory on the same mount as the

@@ -195,9 +195,15 @@ pub fn become_daemon() -> u8 {
     NOT_FOUND
 }
 
+/// How the C library's allocator is to behave in the daemon (`mallopt(3)`). With its defaults each
+/// of some twenty threads keeps what its largest piece of work needed: after the first snapshots of
+/// ten large folders 140 MiB stayed with a daemon that used 2.
+const ALLOCATOR: [(&str, &str); 2] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "1048576")];
+
 #[expect(clippy::disallowed_methods, reason = "this file owns how the daemon is started")]
 fn exec(program: &Path) -> std::io::Error {
-    Command::new(program).arg("serve").exec()
+    Command::new(program).arg("serve").envs(ALLOCATOR).exec()
 }
 
 #[cfg(test)]

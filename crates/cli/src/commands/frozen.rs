@@ -80,6 +80,9 @@ pub async fn decide(app: &App, session: &Session) -> Result<()> {
         "r" => resume(app, id).await.map(drop),
         "u" => {
             let args = UndoArgs {
+                path: Vec::new(),
+                deletions: false,
+                since: None,
                 session: Some(id.clone()),
                 all: false,
                 plan: PlanArgs { dry_run: false, yes: false, json: JsonArgs { json: false } },

@@ -18,7 +18,7 @@ use crate::output::plan;
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// Which state: `latest`, the first digits of a snapshot's id, `14:05`, `yesterday 9:00`,
-    /// `10 minutes ago`, `before session ID` [default: the newest snapshot]
+    /// `10 minutes ago`, `before session ID`, `before operation N of session ID` [default: the newest snapshot]
     #[arg(long, value_name = "SNAPSHOT|TIME")]
     pub at: Option<String>,
     /// Another directory instead of the folder itself; made if missing, must be empty
@@ -73,7 +73,8 @@ pub async fn run(app: &App, args: &RestoreArgs) -> Result<u8> {
         return Ok(DONE);
     }
     // What was shown is what is done, whatever snapshot has become the newest meanwhile.
-    let request = RestoreRequest { at: Some(plan.snapshot), dry_run: false, ..request };
+    let at = if plan.moment.is_some() { request.at } else { Some(plan.snapshot) };
+    let request = RestoreRequest { at, dry_run: false, ..request };
     apply(app, "/v1/restore", &request, &args.plan).await
 }
 

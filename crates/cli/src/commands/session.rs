@@ -156,7 +156,15 @@ pub async fn run(app: &App, command: SessionCommand) -> Result<u8> {
         SessionCommand::Undo { session, all, plan } => {
             let session = app.session(&session).await?;
             let folder = FolderArgs { folder: session.folder_path };
-            let args = UndoArgs { session: Some(session.id), all, plan, folder };
+            let args = UndoArgs {
+                session: Some(session.id),
+                path: Vec::new(),
+                deletions: false,
+                since: None,
+                all,
+                plan,
+                folder,
+            };
             return undo::run(app, &args).await;
         }
     }

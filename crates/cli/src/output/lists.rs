@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use ringfence_model::api::{Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
 use ringfence_model::health::{FolderHealth, LeftOut};
-use ringfence_model::kept::KeptView;
+use ringfence_model::kept::{KeptView, OperationView};
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::style::{Paint, Style};
@@ -29,6 +29,31 @@ pub fn kept(kept: &[KeptView], zone: &TimeZone, style: &Style) -> String {
         })
         .collect();
     table(style, &["NUMBER", "LOST", "HOW", "SIZE", "PATH"], rows)
+}
+
+/// What a session did, operation by operation.
+#[must_use]
+pub fn operations(operations: &[OperationView], zone: &TimeZone, style: &Style) -> String {
+    let rows = operations
+        .iter()
+        .map(|one| {
+            let local = one.time.to_zoned(zone.clone());
+            let size = one.size_after.or(one.size_before).map(words::size).unwrap_or_default();
+            let path = match &one.other {
+                Some(other) => format!("{} → {}", one.path.path, other.path),
+                None => one.path.path.clone(),
+            };
+            vec![
+                text(one.number.to_string()),
+                text(local.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()),
+                text(one.act.word()),
+                text(format!("{} (user {})", one.process, one.user)),
+                text(size),
+                text(path),
+            ]
+        })
+        .collect();
+    table(style, &["NUMBER", "TIME", "WHAT", "PROCESS", "SIZE", "PATH"], rows)
 }
 
 /// Images and recipe layers.

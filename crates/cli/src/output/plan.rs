@@ -1,6 +1,6 @@
 //! What a restore or an undo will do, shown before it is done. Pure.
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::history::PlanView;
 
@@ -19,12 +19,21 @@ pub fn render(plan: &PlanView, full: bool, now: &Zoned, style: &Style) -> String
         [one] => format!("{} in {target}", visible(&one.path)),
         several => format!("{} in {target}", words::count(several.len() as u64, "path")),
     };
-    let mut out = format!("Putting {what} back to snapshot {}", words::short(&plan.snapshot));
-    if let Some(taken) = plan.snapshot_time {
-        let local = taken.to_zoned(now.time_zone().clone());
+    let said = |time: Timestamp| {
+        let local = time.to_zoned(now.time_zone().clone());
         let form = if local.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
-        let ago = words::ago(taken, now.timestamp());
-        out.push_str(&format!(" of {} ({ago})", local.strftime(form)));
+        format!("{} ({})", local.strftime(form), words::ago(time, now.timestamp()))
+    };
+    let mut out = format!("Putting {what} back to ");
+    if let Some(moment) = plan.moment {
+        out.push_str(&format!("what it was at {}, from ", said(moment)));
+    }
+    out.push_str(&format!("snapshot {}", words::short(&plan.snapshot)));
+    if let Some(taken) = plan.snapshot_time {
+        out.push_str(&format!(" of {}", said(taken)));
+    }
+    if !plan.sources.is_empty() {
+        out.push_str(" and what was kept after it");
     }
     out.push_str(":\n");
     if plan.is_empty() {
@@ -54,6 +63,15 @@ pub fn render(plan: &PlanView, full: bool, now: &Zoned, style: &Style) -> String
         out.push_str(&format!("  {} {count}{size}\n", style.paint(paint, verb)));
         push_paths(&mut out, paths, full);
     }
+    if !plan.sources.is_empty() {
+        let count = words::count(plan.sources.len() as u64, "path");
+        out.push_str(&format!("  not from that snapshot: {count}\n"));
+        let shown = if full { plan.sources.len() } else { SHOWN.min(plan.sources.len()) };
+        for one in &plan.sources[..shown] {
+            out.push_str(&format!("    {}: {}\n", visible(&one.path.path), visible(&one.source)));
+        }
+        push_rest(&mut out, plan.sources.len() - shown);
+    }
     for note in &plan.notes {
         out.push_str(&format!("  note: {}\n", visible(note)));
     }
@@ -67,8 +85,12 @@ fn push_paths(out: &mut String, paths: &[BytePath], full: bool) {
         let shown = if path.path.is_empty() { "." } else { &path.path };
         out.push_str(&format!("    {}\n", visible(shown)));
     }
-    if shown < paths.len() {
-        let rest = words::number((paths.len() - shown) as u64);
+    push_rest(out, paths.len() - shown);
+}
+
+fn push_rest(out: &mut String, rest: usize) {
+    if rest > 0 {
+        let rest = words::number(rest as u64);
         out.push_str(&format!("    … and {rest} more (-v shows all)\n"));
     }
 }
@@ -103,6 +125,7 @@ pub fn done(plan: &PlanView, style: &Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfence_model::history::PathSource;
 
     fn paths(names: &[&str]) -> Vec<BytePath> {
         names.iter().map(|name| BytePath::from_bytes(name.as_bytes())).collect()
@@ -112,6 +135,8 @@ mod tests {
         PlanView {
             snapshot: "0123456789abcdef".into(),
             snapshot_time: Some("2026-11-23T13:05:00Z".parse().expect("time")),
+            moment: None,
+            sources: Vec::new(),
             target: "/home/ann/code/shop".into(),
             paths: Vec::new(),
             create: paths(&["a", "b", "c", "d", "e", "f", "evil\x1b[2J"]),
@@ -133,6 +158,16 @@ mod tests {
         insta::assert_snapshot!("plan_short", render(&sample(), false, &now, &style));
         assert!(render(&sample(), true, &now, &style).contains("evil\\u{1b}[2J"));
         insta::assert_snapshot!("plan_done", done(&sample(), &style));
+        let source = PathSource {
+            path: BytePath::from_bytes(b"src/main.rs"),
+            source: "kept at 14:11:02, before it was overwritten".into(),
+        };
+        let moment = PlanView {
+            moment: Some("2026-11-23T13:10:00Z".parse().expect("time")),
+            sources: vec![source],
+            ..sample()
+        };
+        insta::assert_snapshot!("plan_moment", render(&moment, false, &now, &style));
         let nothing = PlanView { target: "/home/ann/code/shop".into(), ..PlanView::default() };
         let one = PlanView { paths: paths(&["src/evil\x1b[2J"]), ..nothing.clone() };
         let title = "Putting src/evil\\u{1b}[2J in ~/code/shop back";

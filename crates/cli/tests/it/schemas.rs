@@ -8,7 +8,8 @@ use ringfence_model::history::{
     Change, ChangeCounts, ChangeKind, DiffView, EntryKind, HistoryEntry, HistoryView, PathChange,
     PlanView, SnapshotKind, SnapshotView, TextDiff,
 };
-use ringfence_model::kept::{KeptView, Loss};
+use ringfence_model::kept::{Act, KeptView, Loss, OperationView, SessionDiffView};
+use ringfence_model::name::SessionId;
 use ringfence_model::prune::{Judged, PruneView};
 use ringfence_testkit::schema::violations;
 use serde_json::{Value, json};
@@ -113,6 +114,30 @@ fn versions() -> Vec<KeptView> {
     vec![KeptView { number: 1, time, loss: Loss::Removed, path, bytes: 5, mode: 0o644 }]
 }
 
+fn session() -> Value {
+    json!({
+        "id": "s1", "profile": "shell", "machine": "m", "folder": "f", "folder_path": "/work",
+        "command": ["sh"], "state": "running", "started": snapshot().time,
+        "ended": null, "exit": null, "opening_snapshot": "0123", "closing_snapshot": null
+    })
+}
+
+fn session_diff() -> SessionDiffView {
+    let operation = OperationView {
+        number: 2,
+        time: snapshot().time,
+        process: 812,
+        user: 1000,
+        act: Act::RemovedDirectory,
+        path: BytePath::from_bytes(b"caf\xe9"),
+        other: Some(BytePath::from_bytes(b"b")),
+        size_before: Some(5),
+        size_after: None,
+    };
+    let session = SessionId::new("s1").expect("an id");
+    SessionDiffView { session, complete: true, operations: vec![operation], diff: diff() }
+}
+
 fn status() -> Value {
     let mut status = tables::status();
     // A field of a later version is in no schema of this one.
@@ -145,11 +170,14 @@ fn json_is_as_its_schema_says() {
         ("POST /v1/backup/check", Reply::Stream(vec![json!({ "done": check() })])),
         ("POST /v1/backup/repair", Reply::Stream(vec![json!({ "done": repair() })])),
         ("POST /v1/backup/prune", Reply::Stream(vec![json!({ "done": prune() })])),
+        ("GET /v1/sessions", value(json!([session()]))),
+        ("POST /v1/sessions/s1/diff", value(json!(session_diff()))),
         ("GET /v1/sessions/s1/kept", value(json!(versions()))),
     ]);
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["history"], "history"),
         (&["diff"], "diff"),
+        (&["diff", "--session", "s1"], "session-diff"),
         (&["show", "latest", "x"], "show"),
         (&["restore", "--dry-run"], "plan"),
         (&["undo", "--dry-run"], "plan"),

@@ -1,90 +1,96 @@
-//! The versions that a session destroyed, out of its journal: which there are, and
-//! where each one's content stands.
+//! The versions that a session destroyed, out of its journal: which there are, and under
+//! which number each one's content stands. Pure.
 
 use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use ringfence_model::bytes::BytePath;
 use ringfence_model::kept::{KeptView, Loss};
-use ringfence_share::journal::{Operation, Record};
+use ringfence_share::journal::{Operation, Record, STILL_NAMED};
 
 /// One version and its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// What a person sees of it.
     pub view: KeptView,
-    /// The file in which its content stands; it is the first `view.bytes` of it.
-    pub file: PathBuf,
+    /// The number under which its content was kept; it is the first `view.bytes` of that.
+    pub object: u64,
+    /// When it had been modified last, in nanoseconds since 1970.
+    pub modified: i64,
 }
 
-/// Every version that a session destroyed and that is kept, in the order of the losses;
-/// `None` where the session has no journal.
-///
-/// # Errors
-/// When the journal cannot be read.
-pub fn versions(store: &Path, session: &str) -> io::Result<Option<Vec<Kept>>> {
-    let Some((directory, journal)) = super::journal(store, session)? else { return Ok(None) };
+/// The content before each operation that destroyed some, by the operation's place in the
+/// journal.
+pub(super) fn objects(records: &[Record]) -> HashMap<usize, u64> {
     // What only grew is the beginning of what was kept of the same file next.
     let mut next: HashMap<u64, u64> = HashMap::new();
-    let mut found: Vec<(&Record, u64)> = Vec::new();
-    for record in journal.records.iter().rev() {
+    let mut found = HashMap::new();
+    for (place, record) in records.iter().enumerate().rev() {
         if record.object != 0 {
             next.insert(record.inode, record.object);
+            found.insert(place, record.object);
+            continue;
         }
-        let object = match record.operation {
-            Operation::Append if record.size_before > 0 => next.get(&record.inode).copied(),
-            _ => Some(record.object).filter(|object| *object != 0),
-        };
-        found.extend(object.map(|object| (record, object)));
+        let lives_on = record.operation == Operation::Append || record.data == STILL_NAMED;
+        match next.get(&record.inode) {
+            Some(object) if lives_on && record.size_before > 0 => {
+                found.insert(place, *object);
+            }
+            // What is kept of an inode is another file's before this one lost its content.
+            _ if loss(record).is_some() && !lives_on => {
+                next.remove(&record.inode);
+            }
+            _ => {}
+        }
     }
-    let kept = found.into_iter().rev().zip(1..).filter_map(|((record, object), number)| {
-        let loss = match record.operation {
-            Operation::Overwrite => Loss::Overwritten,
-            Operation::Append => Loss::Extended,
-            Operation::Remove => Loss::Removed,
-            Operation::Replace => Loss::Replaced,
-            // A removal that was refused destroyed nothing.
-            _ => return None,
-        };
+    found
+}
+
+fn loss(record: &Record) -> Option<Loss> {
+    match record.operation {
+        Operation::Overwrite => Some(Loss::Overwritten),
+        Operation::Append => Some(Loss::Extended),
+        Operation::Remove => Some(Loss::Removed),
+        Operation::Replace => Some(Loss::Replaced),
+        // A removal that was refused destroyed nothing.
+        _ => None,
+    }
+}
+
+/// Every version that a session destroyed and that is kept, in the order of the losses.
+#[must_use]
+pub fn versions(records: &[Record]) -> Vec<Kept> {
+    let objects = objects(records);
+    let kept = records.iter().enumerate().filter_map(|(place, record)| {
         let view = KeptView {
-            number,
-            time: jiff::Timestamp::from_nanosecond(i128::from(record.time)).unwrap_or_default(),
-            loss,
+            number: place as u64 + 1,
+            time: super::timestamp(record.time),
+            loss: loss(record)?,
             path: BytePath::from_bytes(&record.path),
             bytes: record.size_before,
             mode: record.mode & 0o7777,
         };
-        Some(Kept { view, file: directory.join(object.to_string()) })
+        Some(Kept { view, object: *objects.get(&place)?, modified: record.modified })
     });
-    Ok(Some(kept.collect()))
+    kept.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use ringfence_share::journal::{self, Writer};
-
     use super::*;
 
     #[test]
     fn each_version_is_found_also_where_it_only_grew() {
-        let temp = tempfile::tempdir().unwrap();
-        std::fs::create_dir(temp.path().join("s")).unwrap();
-        let mut writer = Writer::open(&temp.path().join("s").join(journal::FILE)).unwrap();
-        let mut sequence = 0;
+        let mut records = Vec::new();
         let mut add = |operation, path: &str, inode, size_before, object| {
-            sequence += 1;
-            let path = path.as_bytes().to_vec();
-            let record = Record {
-                sequence,
+            records.push(Record {
+                sequence: records.len() as u64,
                 inode,
                 size_before,
                 object,
                 mode: 0o100_600,
                 time: 1_700_000_000_000_000_000,
-                ..Record::new(operation, path)
-            };
-            writer.append(&record).unwrap();
+                ..Record::new(operation, path.as_bytes().to_vec())
+            });
         };
         add(Operation::Begin, "s", 0, 0, 0);
         add(Operation::Append, "log", 5, 10, 0);
@@ -95,24 +101,48 @@ mod tests {
         add(Operation::Undone, "log", 5, 30, 1);
         add(Operation::Append, "log", 5, 30, 0);
         add(Operation::Replace, "b", 8, 4, 2);
-        let all = versions(temp.path(), "s").unwrap().unwrap();
+        let all = versions(&records);
         let seen: Vec<_> = all
             .iter()
             .map(|kept| {
-                let name = kept.file.file_name().unwrap().to_str().unwrap();
-                (&*kept.view.path.path, kept.view.loss, kept.view.bytes, name)
+                (
+                    kept.view.number,
+                    &*kept.view.path.path,
+                    kept.view.loss,
+                    kept.view.bytes,
+                    kept.object,
+                )
             })
             .collect();
         assert_eq!(
             seen,
             [
-                ("log", Loss::Extended, 10, "1"),
-                ("log", Loss::Extended, 20, "1"),
-                ("log", Loss::Removed, 30, "1"),
-                ("b", Loss::Replaced, 4, "2"),
+                (2, "log", Loss::Extended, 10, 1),
+                (5, "log", Loss::Extended, 20, 1),
+                (6, "log", Loss::Removed, 30, 1),
+                (9, "b", Loss::Replaced, 4, 2),
             ]
         );
         assert_eq!(all[0].view.mode, 0o600);
-        assert_eq!(versions(temp.path(), "other").unwrap(), None);
+    }
+
+    #[test]
+    fn an_inode_that_another_file_had_says_nothing_and_another_name_does() {
+        let record = |operation, inode, size_before, object, data: &[u8]| Record {
+            inode,
+            size_before,
+            object,
+            data: data.to_vec(),
+            ..Record::new(operation, b"a".to_vec())
+        };
+        let records = [
+            record(Operation::Append, 5, 3, 0, b""),
+            // The vault has it; its inode goes to another file.
+            record(Operation::Remove, 5, 9, 0, b""),
+            record(Operation::Remove, 5, 7, 0, STILL_NAMED),
+            record(Operation::Overwrite, 5, 7, 1, b""),
+        ];
+        let numbers: Vec<_> = versions(&records).iter().map(|kept| kept.view.number).collect();
+        assert_eq!(numbers, [3, 4]);
     }
 }

@@ -5,8 +5,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
-use ringfence_model::api::RunRequest;
-use ringfence_model::kept::KeptView;
+use ringfence_model::api::{RunRequest, SessionDiffRequest};
+use ringfence_model::kept::{KeptView, SessionDiffView};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/sessions/{id}/stop", post(stop))
         .route("/v1/sessions/{id}/resume", post(resume))
         .route("/v1/sessions/{id}/logs", get(logs))
+        .route("/v1/sessions/{id}/diff", post(diff))
         .route("/v1/sessions/{id}/kept", get(kept))
         .route("/v1/sessions/{id}/kept/{number}", get(kept_content))
 }
@@ -57,6 +58,14 @@ async fn resume(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Session
 async fn logs(State(daemon): App, Path(id): Path<SessionId>) -> Result<Vec<u8>, Failure> {
     daemon.session(&id)?;
     Ok(daemon.session_log(&id)?)
+}
+
+async fn diff(
+    State(daemon): App,
+    Path(id): Path<SessionId>,
+    Json(request): Json<SessionDiffRequest>,
+) -> Answer<SessionDiffView> {
+    Ok(Json(daemon.session_diff(&id, request).await?))
 }
 
 async fn kept(State(daemon): App, Path(id): Path<SessionId>) -> Answer<Vec<KeptView>> {

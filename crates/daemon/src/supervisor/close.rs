@@ -194,6 +194,11 @@ impl Daemon {
         };
         self.store.set_session(&session).map_err(failed)?;
         closed?;
+        if let Some(folder) = folder {
+            // Behind: nobody waits for it.
+            let daemon = Arc::clone(self);
+            tokio::spawn(async move { daemon.store_kept(&folder).await });
+        }
         self.summary(session).await
     }
 

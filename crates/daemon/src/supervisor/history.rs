@@ -94,9 +94,19 @@ impl Daemon {
     pub async fn show(&self, query: ShowQuery) -> Result<Body, ApiError> {
         let folder = self.registered(&query.folder)?;
         let path = vaults::decoded(&query.path_b64)?;
+        self.stream_of(&folder, &query.snapshot, path).await
+    }
+
+    /// One file of a snapshot, piece by piece.
+    pub(super) async fn stream_of(
+        &self,
+        folder: &Folder,
+        snapshot: &str,
+        path: Vec<u8>,
+    ) -> Result<Body, ApiError> {
         let (near, far) = tokio::io::duplex(ON_THE_WAY);
         let writer = tokio_util::io::SyncIoBridge::new(near);
-        self.vaults.stream(&folder, &query.snapshot, path, writer).await?;
+        self.vaults.stream(folder, snapshot, path, writer).await?;
         Ok(Body::from_stream(tokio_util::io::ReaderStream::new(far)))
     }
 }

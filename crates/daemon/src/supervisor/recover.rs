@@ -47,5 +47,11 @@ impl Daemon {
             }
         }
         self.machines.close_unused(|machine, folder| self.any_session(machine, folder)).await;
+        let folders = self.store.folders().map(|file| file.folders).unwrap_or_default();
+        tokio::spawn(async move {
+            for folder in folders {
+                self.store_kept(&folder).await;
+            }
+        });
     }
 }

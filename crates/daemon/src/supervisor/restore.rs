@@ -12,10 +12,12 @@ use ringfence_model::history::{PlanView, SnapshotKind};
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 
+use super::goals::Goal;
+use super::moments;
 use super::protect::Want;
 use super::report::Report;
 use super::{Daemon, failed};
-use crate::vaults::{self, Restoring};
+use crate::vaults;
 
 impl Daemon {
     /// Puts back a state of a folder, or of some of its paths, here or elsewhere.
@@ -29,18 +31,19 @@ impl Daemon {
     ) -> Result<PlanView, ApiError> {
         let folder = self.registered(&request.folder)?;
         let paths = vaults::exact(&request.paths)?;
-        let snapshot = match &request.at {
-            Some(at) => self.vaults.find(&folder, at).await?,
-            None => self.newest_with(&folder, &paths).await?,
+        let goal = match request.at.as_deref() {
+            Some(at) => match moments::moment(at) {
+                Some(moment) => Goal::Moment { moment, paths },
+                None => Goal::State { snapshot: self.vaults.find(&folder, at).await?, paths },
+            },
+            None => Goal::State { snapshot: self.newest_with(&folder, &paths).await?, paths },
         };
-        let what = Restoring::State { snapshot: snapshot.id, paths };
         let mut plan = match &request.to {
             Some(target) => {
-                self.restore_elsewhere(&folder, what, target, request.dry_run, report).await
+                self.restore_elsewhere(&folder, &goal, target, request.dry_run, report).await
             }
-            None => self.restore_here(&folder, what, request.dry_run, report).await,
+            None => self.restore_here(&folder, &goal, request.dry_run, report).await,
         }?;
-        plan.snapshot_time = Some(snapshot.time);
         plan.paths = request.paths;
         Ok(plan)
     }
@@ -91,16 +94,8 @@ impl Daemon {
             Some(snapshot) => Some(self.vaults.find(&folder, snapshot).await?),
             None => self.vaults.newest_with(&folder, &paths, |_| true).await?,
         };
-        let snapshot = snapshot.ok_or_else(|| {
-            ApiError::new(
-                ErrorKind::Vault,
-                format!("no snapshot of {} has `{shown}`", folder.path.display()),
-            )
-            .hint("which paths were there: ringfence diff SNAPSHOT --stat · ringfence show SNAPSHOT DIR")
-        })?;
-        let what = Restoring::State { snapshot: snapshot.id, paths };
-        let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
-        plan.snapshot_time = Some(snapshot.time);
+        let goal = Goal::Undelete { snapshot, path: path.clone() };
+        let mut plan = self.restore_here(&folder, &goal, request.dry_run, report).await?;
         plan.paths = vec![request.path];
         Ok(plan)
     }
@@ -136,20 +131,22 @@ impl Daemon {
             )
             .hint("other states: ringfence history"));
         };
-        let snapshot = self.vaults.find(&folder, opening).await?;
-        let opening = snapshot.id;
+        let opening = self.vaults.find(&folder, opening).await?;
         let closing = match &session.closing_snapshot {
             Some(closing) => Some(self.vaults.find(&folder, closing).await?.id),
             None => None,
         };
-        let what = match closing {
-            Some(closing) => Restoring::Undo { opening, closing, all: request.all },
-            // Without a closing snapshot nobody can tell who changed what.
-            None => Restoring::State { snapshot: opening, paths: Vec::new() },
+        let paths = vaults::exact(&request.paths)?;
+        let goal = if request.deletions {
+            Goal::Deletions { session: session.id.clone(), opening, paths }
+        } else {
+            Goal::Undo { opening, closing, all: request.all, since: request.since, paths }
         };
-        let mut plan = self.restore_here(&folder, what, request.dry_run, report).await?;
-        plan.snapshot_time = Some(snapshot.time);
-        plan.notes.push(note_on_authorship(&session, closing.is_some()));
+        let mut plan = self.restore_here(&folder, &goal, request.dry_run, report).await?;
+        plan.paths = request.paths;
+        if !request.deletions {
+            plan.notes.push(note_on_authorship(&session, closing.is_some()));
+        }
         if session.state == SessionState::Frozen {
             plan.notes.push(format!("session {} is frozen; it is ended first", session.id));
         }
@@ -187,7 +184,7 @@ impl Daemon {
     async fn restore_here(
         self: &Arc<Self>,
         folder: &Folder,
-        what: Restoring,
+        goal: &Goal,
         dry_run: bool,
         report: &Report,
     ) -> Result<PlanView, ApiError> {
@@ -196,11 +193,14 @@ impl Daemon {
         if dry_run {
             let _turn = self.vaults.turn(&folder.id).await;
             report.progress("comparing", None);
-            return self.vaults.plan(folder, &what, &folder.path).await;
+            let present = self.present(folder, goal, report).await?;
+            let settled = self.settle(folder, goal, present.as_deref()).await?;
+            let plan = self.vaults.plan(folder, &settled.what, &folder.path).await?;
+            return Ok(settled.explained(plan));
         }
         // Nothing inside writes while the folder is put back; what it tries to write waits.
         let held = self.machines.hold(&folder.id).await?;
-        let outcome = self.restore_held(folder, &what, report).await;
+        let outcome = self.restore_held(folder, goal, report).await;
         for (machine, mode) in held {
             if let Err(error) = self.machines.set_share(&machine, &folder.id, mode).await {
                 tracing::error!(%machine, %error, "a held share could not be let go");
@@ -212,7 +212,7 @@ impl Daemon {
     async fn restore_held(
         &self,
         folder: &Folder,
-        what: &Restoring,
+        goal: &Goal,
         report: &Report,
     ) -> Result<PlanView, ApiError> {
         let guard = self.protect.guard(folder);
@@ -227,17 +227,19 @@ impl Daemon {
             error
         })?;
         report.progress("putting back", None);
-        let mut plan =
-            self.vaults.apply(folder, what, &folder.path, Some(&before.id), report).await?;
+        let settled = self.settle(folder, goal, Some(&before.id)).await?;
+        let (what, before) = (&settled.what, before.id.clone());
+        let plan = self.vaults.apply(folder, what, &folder.path, Some(&before), report).await?;
+        let mut plan = settled.explained(plan);
         plan.applied = true;
-        plan.before = Some(before.id);
+        plan.before = Some(before);
         Ok(plan)
     }
 
     async fn restore_elsewhere(
         &self,
         folder: &Folder,
-        what: Restoring,
+        goal: &Goal,
         target: &Path,
         dry_run: bool,
         report: &Report,
@@ -255,18 +257,24 @@ impl Daemon {
         } else if !dry_run {
             std::fs::create_dir_all(target)
                 .map_err(|error| fail(format!("cannot be made: {error}")))?;
-        } else {
-            return self.vaults.plan_new(folder, &what, target).await;
+        }
+        let _turn = self.vaults.turn(&folder.id).await;
+        let present = self.present(folder, goal, report).await?;
+        let settled = self.settle(folder, goal, present.as_deref()).await?;
+        if dry_run && !target.exists() {
+            let plan = self.vaults.plan_new(folder, &settled.what, target).await?;
+            return Ok(settled.explained(plan));
         }
         let target = std::fs::canonicalize(target).map_err(failed)?;
         if dry_run {
-            return self.vaults.plan(folder, &what, &target).await;
+            let plan = self.vaults.plan(folder, &settled.what, &target).await?;
+            return Ok(settled.explained(plan));
         }
         self.vaults.can_stage(folder, &target)?;
-        let _turn = self.vaults.turn(&folder.id).await;
         self.finish_begun(folder, &target, report).await?;
         report.progress("restoring", None);
-        let mut plan = self.vaults.apply(folder, &what, &target, None, report).await?;
+        let plan = self.vaults.apply(folder, &settled.what, &target, None, report).await?;
+        let mut plan = settled.explained(plan);
         plan.applied = true;
         Ok(plan)
     }

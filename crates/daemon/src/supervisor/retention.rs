@@ -3,9 +3,11 @@
 //! Owns what the choice is told about the world; the choice itself is in the model. No
 //! prune runs by itself: see decision 0019.
 
+use std::collections::BTreeSet;
+
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
-use ringfence_model::history::SnapshotView;
+use ringfence_model::history::{SnapshotKind, SnapshotView};
 use ringfence_model::protection::Actor;
 use ringfence_model::prune::{Judged, Pin, PinRequest, PruneRequest, PruneView};
 use ringfence_model::retention::{Candidate, Fate, SessionEnds, choose};
@@ -15,6 +17,7 @@ use super::report::Report;
 use super::{Daemon, failed, folders};
 use crate::host::clock;
 use crate::store::Shrunken;
+use crate::vaults;
 
 /// No reason for a pin is longer, in characters.
 const LONGEST_REASON: usize = 200;
@@ -171,6 +174,7 @@ impl Daemon {
                 Fate::Drop(why) => forget.push(Judged::new(snapshot, vec![why.to_string()])),
             }
         }
+        self.judge_kept(folder, &snapshots, (&mut keep, &mut forget), agreed).await?;
         let ids: Vec<String> = forget.iter().map(|judged| judged.id.clone()).collect();
         let forecast = self.vaults.forecast_prune(folder, &ids).await?;
         Ok(PruneView {
@@ -184,6 +188,46 @@ impl Daemon {
             rewritten: forecast.rewritten,
             applied: false,
         })
+    }
+
+    /// What a session destroyed stays as long as the snapshot that it began or ended with does.
+    async fn judge_kept(
+        &self,
+        folder: &Folder,
+        snapshots: &[SnapshotView],
+        (keep, forget): (&mut Vec<Judged>, &mut Vec<Judged>),
+        agreed: Option<&[String]>,
+    ) -> Result<(), ApiError> {
+        let ends = self.session_ends(folder)?;
+        let mut seen = BTreeSet::new();
+        for kept in self.vaults.kept(folder).await? {
+            let view = vaults::snapshot_view(&kept);
+            let session = view.session.clone().unwrap_or_default();
+            let recorded = ends.iter().filter(|ends| ends.session == session);
+            // The labels speak for sessions whose records are lost.
+            let labelled = snapshots.iter().filter(|one| {
+                let end = matches!(one.kind, Some(SnapshotKind::Opening | SnapshotKind::Closing));
+                end && one.session.as_ref() == Some(&session)
+            });
+            let mut ids =
+                recorded.flat_map(|ends| ends.snapshots.iter()).chain(labelled.map(|one| &one.id));
+            let stays = ids.any(|id| keep.iter().any(|judged| judged.id == *id));
+            // Only the newest of a session has all of it.
+            let newest = seen.insert(session.clone());
+            if stays && newest {
+                keep.push(Judged::new(&view, vec![format!("what session {session} destroyed")]));
+            } else if agreed.is_some_and(|agreed| !agreed.contains(&view.id)) {
+                keep.push(Judged::new(&view, vec!["it was not in the plan".to_owned()]));
+            } else {
+                let why = if newest {
+                    format!("no snapshot of the ends of session {session} stays")
+                } else {
+                    format!("a newer one has all that session {session} destroyed")
+                };
+                forget.push(Judged::new(&view, vec![why]));
+            }
+        }
+        Ok(())
     }
 
     /// Snapshots, newest first, as the choice wants to know them.

@@ -21,6 +21,7 @@ pub(super) const fn to_vault(kind: SnapshotKind) -> VaultKind {
         SnapshotKind::Closing => VaultKind::Closing,
         SnapshotKind::BeforeRestore => VaultKind::BeforeRestore,
         SnapshotKind::Manual => VaultKind::Manual,
+        SnapshotKind::Kept => VaultKind::Kept,
     }
 }
 
@@ -31,12 +32,13 @@ const fn from_vault(kind: VaultKind) -> Option<SnapshotKind> {
         VaultKind::Closing => Some(SnapshotKind::Closing),
         VaultKind::BeforeRestore | VaultKind::BeforeUndo => Some(SnapshotKind::BeforeRestore),
         VaultKind::Manual => Some(SnapshotKind::Manual),
+        VaultKind::Kept => Some(SnapshotKind::Kept),
         VaultKind::Other => None,
     }
 }
 
 /// One snapshot.
-pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
+pub(crate) fn snapshot(snapshot: &Snapshot) -> SnapshotView {
     SnapshotView {
         id: snapshot.id.to_string(),
         time: snapshot.time,

@@ -150,7 +150,11 @@ impl Vaults {
         path: Vec<u8>,
         mut to: impl Write + Send + 'static,
     ) -> Result<(), ApiError> {
-        let id = self.find(folder, snapshot).await?.id;
+        // By its full id also one that is no state of the folder.
+        let id = match snapshot.parse::<SnapshotId>() {
+            Ok(id) => id,
+            Err(_) => self.find(folder, snapshot).await?.id,
+        };
         let vault = self.vault(folder).await?;
         let asked = path.clone();
         // Whether it exists is said before the first byte.

@@ -1,14 +1,15 @@
 //! Plans and restores, in the words of the API. The work is done by a process of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ringfence_model::bytes::BytePath;
+use ringfence_model::bytes::{BytePath, visible};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
 use ringfence_model::history::PlanView;
 use ringfence_vault::{
-    ConflictWhy, Entry, Guard, RestorePlan, RestoreRequest, Selection, SnapshotId, UndoRequest,
-    Vault, VaultError,
+    ConflictWhy, Entry, EntryPath, Guard, Piece, RestorePlan, RestoreRequest, Selection,
+    SnapshotId, UndoRequest, Vault, VaultError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,63 +21,102 @@ use crate::supervisor::report::Report;
 /// What is put back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Restoring {
-    /// A state: all of it, or these paths and what lies below them.
+    /// A state: all of it, or some of its paths.
     State {
         /// Which.
         snapshot: SnapshotId,
-        /// Empty: everything.
-        paths: Vec<Vec<u8>>,
+        /// What the state has instead of what the snapshot has.
+        pieces: Vec<Piece>,
+        /// Which paths.
+        of: Of,
     },
     /// What changed from one state to the other.
     Undo {
-        /// The state before the session.
+        /// The state before.
         opening: SnapshotId,
+        /// What that state has instead of what its snapshot has.
+        pieces: Vec<Piece>,
         /// The state after it.
         closing: SnapshotId,
         /// Also what the host changed since.
         all: bool,
+        /// Only these paths and what lies below them; empty: everything.
+        paths: Vec<Vec<u8>>,
     },
 }
 
-impl Restoring {
-    /// Only these paths are missing in the vault, so a restore of them is a mistake.
-    fn missing(&self, vault: &Vault) -> Result<(), VaultError> {
-        if let Self::State { snapshot, paths } = self {
-            for path in paths {
-                vault.node(*snapshot, path)?;
-            }
-        }
-        Ok(())
-    }
+/// Of which paths a state is put back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Of {
+    /// Of these, and of what lies below them; empty: everything.
+    Below(Vec<Vec<u8>>),
+    /// Of exactly these, where nothing is.
+    Missing(BTreeSet<Vec<u8>>),
+}
 
+fn selection(paths: &[Vec<u8>]) -> Selection {
+    if paths.is_empty() { Selection::All } else { Selection::Paths(paths.to_vec()) }
+}
+
+impl Restoring {
+    /// The plan, and what of the state is nowhere.
     pub(super) fn plan(
         &self,
         vault: &Vault,
         target: &Path,
         guard: Guard,
-    ) -> Result<RestorePlan, VaultError> {
-        self.missing(vault)?;
-        match self {
-            Self::State { snapshot, paths } => vault.plan_restore(&RestoreRequest {
-                snapshot: *snapshot,
-                target: target.to_owned(),
-                selection: if paths.is_empty() {
-                    Selection::All
-                } else {
-                    Selection::Paths(paths.clone())
-                },
-                delete_extra: true,
-                guard,
-            }),
-            Self::Undo { opening, closing, all } => vault.plan_undo(&UndoRequest {
-                opening: *opening,
-                closing: *closing,
-                root: target.to_owned(),
-                all: *all,
-                guard,
-            }),
-        }
+    ) -> Result<(RestorePlan, Vec<EntryPath>), VaultError> {
+        let (base, pieces) = match self {
+            Self::State { snapshot, pieces, .. } => (snapshot, pieces),
+            Self::Undo { opening, pieces, .. } => (opening, pieces),
+        };
+        let state = if pieces.is_empty() { None } else { Some(vault.compose(*base, pieces)?) };
+        let plan = match self {
+            Self::State { snapshot, of, .. } => {
+                let (selection, delete_extra) = match of {
+                    Of::Below(paths) => {
+                        if state.is_none() {
+                            refuse_missing(vault, *snapshot, paths)?;
+                        }
+                        (selection(paths), true)
+                    }
+                    Of::Missing(paths) => (Selection::Exactly(paths.clone()), false),
+                };
+                let target = target.to_owned();
+                let snapshot = *snapshot;
+                let request = RestoreRequest { snapshot, target, selection, delete_extra, guard };
+                match &state {
+                    Some(state) => vault.plan_restore_composed(&request, state),
+                    None => vault.plan_restore(&request),
+                }
+            }
+            Self::Undo { opening, closing, all, paths, .. } => {
+                let request = UndoRequest {
+                    opening: *opening,
+                    closing: *closing,
+                    root: target.to_owned(),
+                    selection: selection(paths),
+                    all: *all,
+                    guard,
+                };
+                match &state {
+                    Some(state) => vault.plan_undo_composed(&request, state),
+                    None => vault.plan_undo(&request),
+                }
+            }
+        };
+        Ok((plan?, state.map(|state| state.lacking).unwrap_or_default()))
     }
+}
+
+/// A path that the state does not have is a mistake. Where a journal says what was at a moment
+/// it is not: what was made since is to go.
+fn refuse_missing(
+    vault: &Vault,
+    snapshot: SnapshotId,
+    paths: &[Vec<u8>],
+) -> Result<(), VaultError> {
+    paths.iter().try_for_each(|path| vault.node(snapshot, path).map(drop))
 }
 
 impl Vaults {
@@ -202,7 +242,7 @@ impl Vaults {
             Said::Progress(progress) => report.progress(progress.what, progress.fraction),
             Said::Note(note) => report.note(note),
             Said::Warning(warning) => report.warning(warning),
-            Said::Planned(plan) => heard.planned = Some(plan),
+            Said::Planned(plan) => heard.planned = Some(*plan),
             Said::Done(done) => heard.done = Some(done),
             Said::Resumed(resumed) => heard.resumed = Some(resumed),
             Said::Failed(error) => heard.failed = Some(error),
@@ -246,7 +286,7 @@ fn nothing_said() -> ApiError {
         .hint("ringfence daemon logs")
 }
 
-pub(super) fn view(plan: &RestorePlan) -> PlanView {
+pub(super) fn view(plan: &RestorePlan, lacking: &[EntryPath]) -> PlanView {
     let paths = |entries: &[Entry]| -> Vec<BytePath> {
         entries.iter().map(|entry| byte_path(&entry.path)).collect()
     };
@@ -257,9 +297,19 @@ pub(super) fn view(plan: &RestorePlan) -> PlanView {
             plan.unreadable.len()
         ));
     }
+    if let Some(first) = lacking.first() {
+        notes.push(format!(
+            "{} paths had a version that is neither kept nor in a snapshot, {} among them: they are taken from \
+             the snapshot instead",
+            lacking.len(),
+            visible(&first.lossy())
+        ));
+    }
     PlanView {
         snapshot: plan.snapshot.to_string(),
         snapshot_time: None,
+        moment: None,
+        sources: Vec::new(),
         target: plan.target.display().to_string(),
         paths: Vec::new(),
         create: paths(&plan.created),

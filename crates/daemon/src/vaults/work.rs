@@ -72,7 +72,7 @@ pub(crate) enum Said {
     /// A sentence that nobody may miss.
     Warning(String),
     /// What it will do, before it does it; or the answer, where only that was asked.
-    Planned(PlanView),
+    Planned(Box<PlanView>),
     /// All done.
     Done(Outcome),
     /// Whether there was something to finish.
@@ -100,14 +100,14 @@ pub(crate) fn restore(act: Act, mouth: &Mouth) {
 fn carry_out(act: Act, mouth: &Mouth) -> Result<(), VaultError> {
     match act {
         Act::Plan { vault, what, target } => {
-            let plan = what.plan(&open(&vault)?, &target, Guard::Promised)?;
-            mouth.say(&Said::Planned(view(&plan)));
+            let (plan, lacking) = what.plan(&open(&vault)?, &target, Guard::Promised)?;
+            mouth.say(&Said::Planned(Box::new(view(&plan, &lacking))));
         }
         Act::Apply { vault, what, target, before, staging } => {
             let vault = open(&vault)?;
             let guard = before.map_or(Guard::Nothing, Guard::Snapshot);
-            let mut plan = what.plan(&vault, &target, guard)?;
-            mouth.say(&Said::Planned(view(&plan)));
+            let (mut plan, lacking) = what.plan(&vault, &target, guard)?;
+            mouth.say(&Said::Planned(Box::new(view(&plan, &lacking))));
             // Told: not needed any more.
             for list in
                 [&mut plan.created, &mut plan.replaced, &mut plan.deleted, &mut plan.metadata_only]

@@ -98,8 +98,15 @@ async fn single_paths_and_other_places() {
 async fn nothing_to_undo_is_said() {
     let lab = Lab::new();
     lab.daemon.add_folder(&lab.project, &Report::nobody()).await.expect("added");
-    let request =
-        UndoRequest { folder: lab.project.clone(), session: None, all: false, dry_run: false };
+    let request = UndoRequest {
+        folder: lab.project.clone(),
+        session: None,
+        all: false,
+        deletions: false,
+        since: None,
+        paths: Vec::new(),
+        dry_run: false,
+    };
     let error = lab.daemon.undo(request, &Report::nobody()).await.expect_err("no session");
     assert!(error.message.contains("nothing to undo"), "{error:?}");
 }

@@ -7,6 +7,8 @@ mod folders;
 mod frozen;
 mod held;
 mod history;
+mod moments;
+mod moments_property;
 mod protect;
 #[expect(
     clippy::disallowed_methods,

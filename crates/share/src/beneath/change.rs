@@ -188,8 +188,9 @@ impl Beneath {
         let _locked = self.names.lock(parent, parent);
         self.may_lose(&dir, name)?;
         let lost = self.before_losing(&dir, parent, name);
-        self.note_made(Operation::RemoveDirectory, parent, name, who);
-        rustix::fs::unlinkat(&*dir, name, AtFlags::REMOVEDIR)?;
+        self.losing_directory(&dir, parent, name, who, || {
+            Ok(rustix::fs::unlinkat(&*dir, name, AtFlags::REMOVEDIR)?)
+        })?;
         self.after_losing(lost);
         Ok(())
     }
@@ -211,15 +212,24 @@ impl Beneath {
         let _locked = self.names.lock(old_parent, new_parent);
         let (old, new) = ((old_parent, old_name), (new_parent, new_name));
         self.may_rename((&old_dir, old_name), (&new_dir, new_name), flags)?;
-        let replaces = !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE)
-            && !same_file((&old_dir, old_name), (&new_dir, new_name));
+        let same = same_file((&old_dir, old_name), (&new_dir, new_name));
+        let exchanges = flags.contains(RenameFlags::EXCHANGE);
+        let replaces = !flags.intersects(RenameFlags::EXCHANGE | RenameFlags::NOREPLACE) && !same;
         if replaces {
             self.before_removal(&new_dir, new_parent, new_name)?;
         }
-        self.note_pair(Operation::Rename, old, new, who);
-        let rename =
-            || Ok(rustix::fs::renameat_with(&*old_dir, old_name, &*new_dir, new_name, flags)?);
-        let lost = if !replaces {
+        let operation = if exchanges { Operation::Exchange } else { Operation::Rename };
+        // After what loses its name is written down: read backwards, the name comes back first.
+        let rename = || {
+            self.moving(operation, (old, new), who, || {
+                Ok(rustix::fs::renameat_with(&*old_dir, old_name, &*new_dir, new_name, flags)?)
+            })
+        };
+        let lost = if same && !exchanges {
+            // One name of a file onto another name of it: nothing happens, or a refusal.
+            rustix::fs::renameat_with(&*old_dir, old_name, &*new_dir, new_name, flags)?;
+            None
+        } else if !replaces {
             rename()?;
             None
         } else {
@@ -229,7 +239,7 @@ impl Beneath {
         };
         self.note_moved(old, new);
         let moved = self.note_place(&new_dir, new_parent, new_name);
-        if flags.contains(RenameFlags::EXCHANGE) {
+        if exchanges {
             self.note_moved(new, old);
             self.note_place(&old_dir, old_parent, old_name);
         }

@@ -19,7 +19,8 @@ use rustix::io::Errno;
 use super::change::Caller;
 use super::node::{Ident, Node, ROOT, lock};
 use super::{BENEATH, Beneath, DEEPEST, Handle, stat_at, stat_fd};
-use crate::journal::{LONGEST_DATA, Operation, Record};
+use crate::journal::{LONGEST_DATA, Operation, Record, STILL_NAMED};
+use crate::keep::Keeper;
 use crate::wire::Wish;
 
 /// Nothing before this offset is the whole file; an operation that only adds
@@ -88,6 +89,21 @@ fn describe(record: &mut Record, stat: &Statx) {
     record.modified = nanoseconds(stat.stx_mtime);
 }
 
+/// Writes a change down and carries it out; where it is refused that is written down too.
+fn announced<T>(
+    keeper: &Keeper,
+    record: Record,
+    act: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let undone = Record { operation: Operation::Undone, data: Vec::new(), ..record.clone() };
+    keeper.note(record);
+    let outcome = act();
+    if outcome.is_err() {
+        keeper.note(undone);
+    }
+    outcome
+}
+
 fn record(operation: Operation, path: Vec<u8>, who: Caller) -> Record {
     let mut record = Record::new(operation, path);
     (record.pid, record.uid) = (who.pid, who.uid);
@@ -130,19 +146,41 @@ impl Beneath {
         }
     }
 
-    /// Tells the journal of a name that moves or is added to another.
-    pub(super) fn note_pair(
+    /// Moves a name, or has two change places, and tells the journal before it.
+    ///
+    /// # Errors
+    /// What the operation says: the journal hears that it was refused.
+    pub(super) fn moving(
         &self,
         operation: Operation,
-        (parent, name): (u64, &CStr),
-        (new_parent, new_name): (u64, &CStr),
+        ((parent, name), (new_parent, new_name)): ((u64, &CStr), (u64, &CStr)),
         who: Caller,
-    ) {
-        if let Some(keeper) = &self.keeper {
-            let mut record = record(operation, self.path_to(parent, name), who);
-            record.other = self.path_to(new_parent, new_name);
-            keeper.note(record);
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(keeper) = &self.keeper else { return act() };
+        let mut record = record(operation, self.path_to(parent, name), who);
+        record.other = self.path_to(new_parent, new_name);
+        announced(keeper, record, act)
+    }
+
+    /// Removes a directory, and tells the journal before it.
+    ///
+    /// # Errors
+    /// What the operation says: the journal hears that it was refused.
+    pub(super) fn losing_directory(
+        &self,
+        dir: &OwnedFd,
+        parent: u64,
+        name: &CStr,
+        who: Caller,
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(keeper) = &self.keeper else { return act() };
+        let mut record = record(Operation::RemoveDirectory, self.path_to(parent, name), who);
+        if let Ok(stat) = stat_at(dir, name) {
+            describe(&mut record, &stat);
         }
+        announced(keeper, record, act)
     }
 
     /// Tells the journal of one more name of a node.
@@ -312,13 +350,9 @@ impl Beneath {
                 if !keeper.is_stored(&stat) {
                     record.data = rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes();
                 }
-                keeper.note(record);
-                return act();
+                return announced(keeper, record, act);
             }
-            _ => {
-                keeper.note(record);
-                return act();
-            }
+            _ => return announced(keeper, record, act),
         }
         let ident = Ident::of(&stat);
         let known = self.table.find(ident);
@@ -353,10 +387,13 @@ impl Beneath {
         }
         describe(&mut record, &stat);
         let stored = *version == Version::Settled && keeper.is_stored(&stat);
-        // Another name still leads to the content.
-        if stored || stat.stx_nlink > 1 || stat.stx_size == 0 {
-            keeper.note(record);
-            return act();
+        if stat.stx_nlink > 1 {
+            // Another name still leads to the content.
+            record.data = STILL_NAMED.to_vec();
+            return announced(keeper, record, act);
+        }
+        if stored || stat.stx_size == 0 {
+            return announced(keeper, record, act);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat2(dir, name, flags, Mode::empty(), BENEATH)?;

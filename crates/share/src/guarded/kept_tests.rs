@@ -536,3 +536,64 @@ pub(super) fn kept_contents(store: &Path) -> Vec<Vec<u8>> {
     }
     contents
 }
+
+#[test]
+fn what_was_released_is_not_taken_for_kept() {
+    let lab = Lab::new();
+    lab.put("f", b"first");
+    lab.fs().unlink(context(), ROOT, c"f").unwrap();
+    assert!(lab.store.forget(SESSION).is_err(), "its session is not over");
+    lab.store.end(SESSION).unwrap();
+    // Another file gets the inode's number: here it is the very same one.
+    fs::hard_link(lab.kept().join("1"), lab.folder().join("g")).unwrap();
+    lab.store.forget(SESSION).unwrap();
+    fs::remove_dir_all(lab.kept()).unwrap();
+    lab.store.begin("s-2").unwrap();
+    lab.id("g");
+    lab.fs().unlink(context(), ROOT, c"g").unwrap();
+    assert_eq!(fs::read(lab.temp.path().join("kept/s-2/1")).unwrap(), b"first");
+}
+
+#[test]
+fn a_name_is_lost_before_another_takes_it_and_a_refusal_is_told() {
+    const NOREPLACE: u32 = 1;
+    const EXCHANGE: u32 = 2;
+    let mut lab = Lab::new();
+    for name in ["a", "b", "c"] {
+        lab.put(name, b"content");
+    }
+    fs::create_dir(lab.folder().join("d")).unwrap();
+    fs::write(lab.folder().join("d/x"), "x").unwrap();
+    fs::hard_link(lab.folder().join("c"), lab.folder().join("twin")).unwrap();
+    let rename =
+        |from: &CStr, to: &CStr, flags| lab.fs().rename(context(), ROOT, from, ROOT, to, flags);
+    rename(c"a", c"b", 0).unwrap();
+    rename(c"c", c"b", NOREPLACE).unwrap_err();
+    rename(c"c", c"b", EXCHANGE).unwrap();
+    lab.fs().rmdir(context(), ROOT, c"d").unwrap_err();
+    // One name of a file onto another name of it: nothing happens.
+    rename(c"b", c"twin", 0).unwrap();
+    lab.fs().unlink(context(), ROOT, c"twin").unwrap();
+    let told: Vec<_> = lab
+        .journal()
+        .into_iter()
+        .map(|record| {
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (record.operation, text(record.path), text(record.other), text(record.data))
+        })
+        .collect();
+    let expected = [
+        (Operation::Replace, "b", "", ""),
+        (Operation::Rename, "a", "b", ""),
+        (Operation::Rename, "c", "b", ""),
+        (Operation::Undone, "c", "b", ""),
+        (Operation::Exchange, "c", "b", ""),
+        (Operation::RemoveDirectory, "d", "", ""),
+        (Operation::Undone, "d", "", ""),
+        (Operation::Remove, "twin", "", "named"),
+    ];
+    let expected = expected.map(|(operation, path, other, data)| {
+        (operation, path.to_owned(), other.to_owned(), data.to_owned())
+    });
+    assert_eq!(told, expected);
+}

@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-pub use record::{LONGEST_DATA, LONGEST_PATH, Operation, Record};
+pub use record::{LONGEST_DATA, LONGEST_PATH, Operation, Record, STILL_NAMED};
 
 /// Twelve letters and the schema's number.
 const HEADER: [u8; 16] = *b"rf-journal\0\0\x01\0\0\0";
@@ -49,7 +49,11 @@ impl Journal {
         Self::parse(&bytes)
     }
 
-    fn parse(bytes: &[u8]) -> io::Result<Self> {
+    /// Reads the bytes of a journal. A torn end is no error.
+    ///
+    /// # Errors
+    /// It is a journal of another version.
+    pub fn parse(bytes: &[u8]) -> io::Result<Self> {
         let Some(mut rest) = bytes.strip_prefix(&HEADER) else {
             // A crash while the header was written: nothing was promised yet.
             if HEADER.starts_with(bytes) {
@@ -89,7 +93,7 @@ impl Journal {
     pub fn changed_paths(&self) -> BTreeMap<&[u8], bool> {
         let mut paths = BTreeMap::new();
         for record in self.records.iter().filter(|record| record.operation.changes()) {
-            let moved = record.operation == Operation::Rename;
+            let moved = matches!(record.operation, Operation::Rename | Operation::Exchange);
             for path in [Some(record.path.as_slice()), record.second_path()].into_iter().flatten() {
                 *paths.entry(path).or_default() |= moved;
             }

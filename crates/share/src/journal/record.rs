@@ -46,11 +46,16 @@ pub enum Operation {
     ExtendedAttribute = 17,
     /// The change that the last record of this path announced was refused.
     Undone = 18,
+    /// Two names, the path and `other`, were about to change places.
+    Exchange = 19,
 }
+
+/// `data` of the removal or replacement of a file that other names still lead to.
+pub const STILL_NAMED: &[u8] = b"named";
 
 impl Operation {
     /// All operations, for reading and for tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Begin,
         Self::End,
         Self::With,
@@ -69,6 +74,7 @@ impl Operation {
         Self::Attributes,
         Self::ExtendedAttribute,
         Self::Undone,
+        Self::Exchange,
     ];
 
     /// Whether it says something of a path in the folder.
@@ -146,7 +152,7 @@ impl Record {
     /// The second path of operations that have one.
     #[must_use]
     pub fn second_path(&self) -> Option<&[u8]> {
-        matches!(self.operation, Operation::Link | Operation::Rename)
+        matches!(self.operation, Operation::Link | Operation::Rename | Operation::Exchange)
             .then_some(self.other.as_slice())
     }
 

@@ -224,6 +224,7 @@ fn obey(store: &Store, line: &[u8]) -> serde_json::Value {
     let done = match serde_json::from_slice(line) {
         Ok(KeeperCommand::Begin(session)) => store.begin(&session),
         Ok(KeeperCommand::End(session)) => store.end(&session),
+        Ok(KeeperCommand::Forget(session)) => store.forget(&session),
         Ok(KeeperCommand::Recount(_)) => store.recount(),
         Ok(KeeperCommand::Get(_)) => Ok(()),
         Err(error) => return json!({ "error": format!("not a command: {error}") }),

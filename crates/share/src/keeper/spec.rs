@@ -53,6 +53,8 @@ pub enum KeeperCommand {
     Begin(String),
     /// A session writes no more: its journal is on disk when answered.
     End(String),
+    /// What a session left is stored elsewhere and will be released.
+    Forget(String),
     /// Counts anew after something that was kept has been released.
     Recount(bool),
     /// Asks how much is kept.

@@ -162,6 +162,26 @@ impl Store {
         Ok(())
     }
 
+    /// Believes no longer that an inode is kept in the directory of a session that ended: what
+    /// is kept there will go, and the inode's number to another file.
+    ///
+    /// # Errors
+    /// The id is none, its directory cannot be looked at, or the session has not ended.
+    pub(crate) fn forget(&self, session: &str) -> io::Result<()> {
+        if !is_session(session) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a session's id"));
+        }
+        let of = |facts: Stat| (facts.st_dev, facts.st_ino);
+        let path = self.root.join(session);
+        let gone = of(rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)?);
+        let mut state = self.state();
+        if state.open.as_ref().is_some_and(|open| open.first == session) {
+            return Err(io::Error::other("its journal is still written"));
+        }
+        state.links.retain(|_, object| fstat(&object.directory).is_ok_and(|it| of(it) != gone));
+        Ok(())
+    }
+
     pub(crate) fn status(&self) -> Status {
         let state = self.state();
         Status {

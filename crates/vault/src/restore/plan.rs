@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use rustic_core::TreeId;
 use rustic_core::repofile::Node;
 
 use super::links::{self, Shared};
 use super::{Conflict, ConflictWhy, Guard, RestorePlan, RestoreRequest, Selection, UndoRequest};
 use crate::beneath::{Dir, Places, split};
 use crate::browse::Entry;
-use crate::catalog::{self, EntryPath, Remark};
+use crate::catalog::{self, EntryPath, Remark, Snapshot};
+use crate::compose::Composed;
 use crate::diff::{self, Change, DiffEntry, Difference, Lookup, Point};
 use crate::engine::{Engine, Repo};
 use crate::error::Result;
@@ -33,12 +35,14 @@ pub(crate) enum Action {
 pub(crate) fn plan_restore(
     engine: &Engine,
     request: &RestoreRequest,
+    composed: Option<&Composed>,
     watch: Follow<'_>,
 ) -> Result<RestorePlan> {
     let repo = engine.repo()?;
+    let wanted = super::state(engine, &repo, request.snapshot, composed)?;
     let steady = request.selection == Selection::All;
     let mut planner = Planner::new(engine, &repo, request)?;
-    let unreadable = each(engine, &repo, request, watch, &mut |entry| {
+    let unreadable = each(engine, &repo, (request, &wanted), watch, &mut |entry| {
         let covered = request.selection.covers(&entry.path.0);
         match entry.change {
             // Directories on the way are made, but never changed or removed.
@@ -50,8 +54,9 @@ pub(crate) fn plan_restore(
             _ => {}
         }
     })?;
-    planner.join_names(request, &BTreeSet::new(), watch)?;
+    planner.join_names((request, wanted.tree), &BTreeSet::new(), watch)?;
     let mut plan = planner.finish(request);
+    plan.composed = composed.cloned();
     plan.unreadable = unreadable;
     plan.steady = steady;
     Ok(plan)
@@ -61,19 +66,21 @@ pub(crate) fn plan_restore(
 pub(crate) fn plan_undo(
     engine: &Engine,
     request: &UndoRequest,
+    composed: Option<&Composed>,
     watch: Follow<'_>,
 ) -> Result<RestorePlan> {
     let restore = RestoreRequest {
         snapshot: request.opening,
         target: request.root.clone(),
-        selection: Selection::All,
+        selection: request.selection.clone(),
         delete_extra: true,
         guard: request.guard,
     };
     if request.all {
-        return plan_restore(engine, &restore, watch);
+        return plan_restore(engine, &restore, composed, watch);
     }
     let repo = engine.repo()?;
+    let wanted = super::state(engine, &repo, request.opening, composed)?;
     let closing = diff::side(engine, &repo, Point::Snapshot(request.closing))?;
     let live = diff::side(engine, &repo, Point::Folder(&request.root))?;
     let (mut foreign, mut busy_dirs) = (BTreeSet::new(), BTreeSet::new());
@@ -83,15 +90,20 @@ pub(crate) fn plan_undo(
         set.insert(entry.path.0);
     })?;
     let mut planner = Planner::new(engine, &repo, &restore)?;
-    let unreadable = each(engine, &repo, &restore, watch, &mut |entry| {
+    let unreadable = each(engine, &repo, (&restore, &wanted), watch, &mut |entry| {
+        let on_the_way = entry.change == Change::Added && restore.selection.leads_to(&entry.path.0);
+        if !on_the_way && !restore.selection.covers(&entry.path.0) {
+            return;
+        }
         if foreign.contains(&entry.path.0) {
             planner.keep(&entry.path.0, ConflictWhy::ChangedSince);
         } else if !(entry.is_directory_time() && busy_dirs.contains(&entry.path.0)) {
             planner.take(entry);
         }
     })?;
-    planner.join_names(&restore, &foreign, watch)?;
+    planner.join_names((&restore, wanted.tree), &foreign, watch)?;
     let mut plan = planner.finish(&restore);
+    plan.composed = composed.cloned();
     plan.unreadable = unreadable;
     plan.steady = true;
     Ok(plan)
@@ -101,12 +113,12 @@ pub(crate) fn plan_undo(
 fn each(
     engine: &Engine,
     repo: &Repo,
-    request: &RestoreRequest,
+    (request, wanted): (&RestoreRequest, &Snapshot),
     watch: Follow<'_>,
     to: &mut dyn FnMut(DiffEntry),
 ) -> Result<Vec<Remark>> {
     let live = diff::side(engine, repo, Point::Folder(&request.target))?;
-    let wanted = diff::side(engine, repo, Point::Snapshot(request.snapshot))?;
+    let wanted = diff::stored(wanted)?;
     diff::each(engine, repo, (&live, &wanted), watch, to)
 }
 
@@ -245,7 +257,7 @@ impl<'a> Planner<'a> {
     /// `foreign` names, which somebody else changed since, stay.
     fn join_names(
         &mut self,
-        request: &RestoreRequest,
+        (request, tree): (&RestoreRequest, TreeId),
         foreign: &BTreeSet<Vec<u8>>,
         watch: Follow<'_>,
     ) -> Result<()> {
@@ -253,7 +265,6 @@ impl<'a> Planner<'a> {
         if shared.is_empty() {
             return Ok(());
         }
-        let tree = catalog::load(self.engine, self.repo, request.snapshot.0)?.tree;
         let names = links::names((self.engine, self.repo), tree, &shared, watch)?;
         let kept: HashSet<_> = self.conflicts.iter().map(|c| c.path.0.clone()).collect();
         let planned = self.planned();
@@ -334,6 +345,7 @@ impl<'a> Planner<'a> {
             unreadable: Vec::new(),
             bytes: self.bytes,
             actions: self.actions,
+            composed: None,
             promised: self.guard == Guard::Promised,
             steady: false,
         }

@@ -20,7 +20,7 @@ use super::plan::Action;
 use super::{Follow, RestorePlan, attributes};
 use crate::beneath::{Dir, Places, split};
 use crate::browse::root_node;
-use crate::catalog::{self, EntryPath};
+use crate::catalog::EntryPath;
 use crate::diff::Lookup;
 use crate::engine::{Engine, Repo};
 use crate::error::{At, Result, VaultError};
@@ -125,7 +125,7 @@ pub(crate) fn stage(
     let repo = engine.repo()?;
     let root = Dir::open_root(&plan.target)?;
     let inode = root.stat().at("look at the folder", &plan.target)?.ino;
-    let snapshot = catalog::load(engine, &repo, plan.snapshot.0)?;
+    let snapshot = plan.state(engine, &repo)?;
     let mut stored = Stored {
         lookup: Lookup::new(engine, &repo, snapshot.tree)?,
         root: root_node(&snapshot),
@@ -400,7 +400,7 @@ impl Maker<'_> {
         let mut file = sparse.finish().at("write", place)?;
         let whole = file.seek(SeekFrom::Start(0)).is_ok()
             && Stat::of(&file).is_ok_and(|s| s.size == node.meta.size)
-            && Engine::content_is(self.repo, content, &mut file);
+            && self.engine.reads_as(self.repo, content, &mut file);
         if whole {
             return Ok(());
         }

@@ -29,6 +29,7 @@ fn plan_undo(lab: &Lab, opening: &SnapshotOutcome, closing: &SnapshotOutcome) ->
         opening: opening.snapshot.id,
         closing: closing.snapshot.id,
         root: lab.folder.clone(),
+        selection: Selection::All,
         all: false,
         guard: Guard::Snapshot(guard),
     };

@@ -22,6 +22,7 @@ mod faulty;
 mod growth;
 mod history;
 mod hostile;
+mod kept;
 mod kills;
 mod lab;
 mod links;

@@ -229,6 +229,7 @@ fn undo_request(
         opening: states[0].snapshot.id,
         closing: states[1].snapshot.id,
         root: lab.folder.clone(),
+        selection: Selection::All,
         all,
         guard: Guard::Snapshot(lab.snapshot(SnapshotKind::BeforeUndo).snapshot.id),
     }

@@ -103,6 +103,23 @@ impl Machines {
         told.map_err(|error| machine_error(name, error))
     }
 
+    /// Tells the keeper, if there still is one, that what a session left will be released.
+    ///
+    /// # Errors
+    /// When it still writes there: then nothing of it may go.
+    pub(in crate::supervisor) async fn forget_kept(
+        &self,
+        name: &MachineName,
+        folder: &FolderId,
+        session: &SessionId,
+    ) -> io::Result<()> {
+        match self.keeper_of(name, folder) {
+            Ok(keeper) => keepers::forget(&keeper.control, session).await.map(drop),
+            // With its share it has ended.
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Has a keeper count anew. Best effort: it would only believe that it has less room.
     pub(in crate::supervisor) async fn recount_kept(&self, name: &MachineName, folder: &FolderId) {
         let counted = async {
