@@ -9,7 +9,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test check unit e2e install bench bench-vault bench-share soak fmt lint deny setup clean-demo
+.PHONY: help demo test check unit e2e install bench bench-vault bench-share guards soak fmt lint deny setup clean-demo
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,8 +49,12 @@ bench-share: setup ## The guarded share against the stock virtiofsd, in one mach
 	$(CARGO) build --locked --release --workspace --bins
 	bench/share
 
-soak: ## The long forms of the tests
+guards: ## Each guard taken out: its test must turn red; ARGS picks some
+	$(CARGO) xtask guards $(ARGS)
+
+soak: ## The long forms of the tests, and the guards
 	RINGFENCE_SOAK=1 scripts/test
+	$(CARGO) xtask guards
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

@@ -83,7 +83,8 @@ impl Control {
         json!(Status { alarm: self.folder.alarm(), ..self.gate.status() })
     }
 
-    fn answer(&self, line: &[u8]) -> serde_json::Value {
+    /// What a line is answered.
+    pub(crate) fn answer(&self, line: &[u8]) -> serde_json::Value {
         match serde_json::from_slice(line) {
             Ok(Command::Get(_)) => self.status(),
             Ok(Command::Set(mode)) if !self.may_open(mode) => {

@@ -218,6 +218,9 @@ mod tests {
         let file = root.stat_at(OsStr::new("file")).unwrap();
         assert!(root.open_file(OsStr::new("file"), &file).is_ok());
         assert!(root.open_file(OsStr::new("link"), &file).is_err());
+        // Not even where the link leads to the very file that is meant.
+        symlink("file", folder.join("alias")).unwrap();
+        assert!(root.open_file(OsStr::new("alias"), &file).is_err());
         let fifo = root.stat_at(OsStr::new("fifo")).unwrap();
         assert!(root.open_file(OsStr::new("fifo"), &fifo).is_err());
         assert!(root.open_dir(OsStr::new("up")).is_err());
@@ -231,7 +234,7 @@ mod tests {
                 "{alias}"
             );
         }
-        assert_eq!(root.names().unwrap(), ["fifo", "file", "link", "sub", "up"]);
+        assert_eq!(root.names().unwrap(), ["alias", "fifo", "file", "link", "sub", "up"]);
         let mut places = Places::new(root);
         assert!(places.dir(b"sub").is_ok());
         assert!(places.dir(b"up/folder").is_err());

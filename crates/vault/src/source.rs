@@ -404,3 +404,7 @@ fn engine_matches(stored: &Node, node: &Node) -> bool {
     let (a, b) = (&stored.meta, &node.meta);
     stored.is_file() && (a.size, a.mtime, a.ctime, a.inode) == (b.size, b.mtime, b.ctime, b.inode)
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

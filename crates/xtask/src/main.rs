@@ -1,16 +1,17 @@
 //! `cargo xtask`: chores that need to know the repository.
 //!
-//! Owns the checks that no compiler and no linter makes (`tidy`), and the reference that is
-//! made from the sources (`schema`). Must not be a dependency of anything that ships, and
-//! starts no process.
+//! Owns the checks that no compiler and no linter makes (`tidy`), the reference that is
+//! made from the sources (`schema`), and the proof that tests notice when a guard is gone
+//! (`guards`, which alone starts processes). Must not be a dependency of anything that ships.
 
+mod guards;
 mod schema;
 mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | schema";
+const USAGE: &str = "usage: cargo xtask tidy | schema | guards [--list] [--e2e] [WORD…]";
 
 #[expect(
     clippy::print_stdout,
@@ -30,6 +31,14 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "guards"
+    {
+        return guards::command(&repository_root(), rest).unwrap_or_else(|error| {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        });
     }
     if arguments != ["tidy"] {
         eprintln!("{USAGE}");

@@ -5,6 +5,7 @@
 //! to violations, so that each can be shown to fail on a made-up repository.
 
 mod edges;
+mod guards;
 mod lists;
 mod rules;
 mod source;
@@ -85,6 +86,7 @@ fn check_files(files: &[File]) -> Report {
     edges::check(files, &mut report);
     source::check(files, &mut report);
     lists::check(files, &mut report);
+    guards::check(files, &mut report);
     report
 }
 

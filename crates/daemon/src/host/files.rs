@@ -102,6 +102,12 @@ mod tests {
         assert_eq!(read_record::<Vec<u8>>(&path).expect("reads"), None);
         write_record(&path, &vec![1u8, 2]).expect("writes");
         assert_eq!(read_record(&path).expect("reads"), Some(vec![1u8, 2]));
+        // Whoever has the old content keeps it whole: nothing is written in place.
+        let old = directory.path().join("old");
+        fs::hard_link(&path, &old).expect("linked");
+        write_record(&path, &vec![3u8]).expect("writes");
+        assert_eq!(read_record(&path).expect("reads"), Some(vec![3u8]));
+        assert_eq!(read_record(&old).expect("reads"), Some(vec![1u8, 2]));
         let mode = fs::metadata(&path).expect("metadata").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().expect("parent")).expect("lists").count(), 1);

@@ -85,11 +85,14 @@ pub async fn serve(
         .merge(images::routes())
         .merge(history::routes())
         .fallback(unknown)
-        .layer(middleware::from_fn(move |request, next| only(owner, request, next)))
         .with_state(daemon);
-    axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
+    axum::serve(listener, belonging_to(owner, routes).into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(shutdown)
         .await
+}
+
+fn belonging_to(owner: u32, routes: Router) -> Router {
+    routes.layer(middleware::from_fn(move |request, next| only(owner, request, next)))
 }
 
 /// Lets only the daemon's own user in (and root, who could do anything anyway).
@@ -164,4 +167,44 @@ fn line<T: Serialize>(item: &Item<T>) -> Bytes {
     });
     text.push(b'\n');
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    /// Asks as whoever it is run as, and prints the answer's first line.
+    const ASK: &str = "import socket, sys\n\
+        s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n\
+        s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(100).split(b'\\r\\n')[0].decode())";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn another_user_is_not_answered() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root can ask as somebody else.
+        }
+        let directory = tempfile::tempdir().expect("directory");
+        let open = |path: &std::path::Path| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).expect("mode");
+        };
+        open(directory.path());
+        // Even where the socket itself would let anybody in.
+        let path = directory.path().join("daemon.sock");
+        let listener = UnixListener::bind(&path).expect("listens");
+        open(&path);
+        let (owner, other) = (65_533, 65_534);
+        let routes = belonging_to(owner, Router::new().route("/", get(|| async { "hello" })));
+        let served = routes.into_make_service_with_connect_info::<Peer>();
+        tokio::spawn(async move { axum::serve(listener, served).await });
+        for (uid, answer) in [(owner, "200"), (0, "200"), (other, "403")] {
+            #[expect(clippy::disallowed_methods, reason = "somebody else has to ask")]
+            let mut python = std::process::Command::new("python3");
+            let said = python.args(["-c", ASK]).arg(&path).uid(uid).output().expect("python");
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            assert!(said.contains(answer), "{uid}: {said}");
+        }
+    }
 }

@@ -453,3 +453,7 @@ fn new_session_id() -> SessionId {
     let text = format!("{}-{:04x}", now.strftime("%y%m%d-%H%M%S"), u16::from_be_bytes(random));
     SessionId::new(text).unwrap_or_else(|_| unreachable!("digits and dashes are a name"))
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -308,6 +308,21 @@ fn a_kept_link_is_made_a_copy_before_its_file_changes() {
 }
 
 #[test]
+fn a_file_that_took_the_name_on_the_host_is_not_kept_for_the_one_that_was_shown() {
+    let lab = Lab::new();
+    lab.put("f", b"shown");
+    let path = lab.folder().join("f");
+    let file: OwnedFd = File::open(&path).unwrap().into();
+    fs::rename(&path, lab.folder().join("elsewhere")).unwrap();
+    fs::write(&path, b"other").unwrap();
+    let record = Record { size_before: 5, ..Record::new(Operation::Remove, b"f".to_vec()) };
+    let kept = lab.store.keep(crate::wire::Wish::KeepFromRemoval, record, &file);
+    assert_eq!(kept, crate::wire::Answer::Kept);
+    assert_eq!(fs::read(lab.kept().join("1")).unwrap(), b"shown");
+    assert_eq!(fs::metadata(&path).unwrap().nlink(), 1, "nothing hangs on the other one");
+}
+
+#[test]
 fn a_removal_that_fails_leaves_no_link_behind() {
     let mut lab = Lab::new();
     lab.put("f", b"content");

@@ -10,6 +10,7 @@ use virtiofsd::filesystem::DirectoryIterator;
 use super::tests::{ROOT, context, errno, guarded_names};
 use super::*;
 use crate::beneath::Names;
+use crate::control::Control;
 
 const WRONLY: u32 = 1;
 const TRUNC: u32 = 0o1000;
@@ -206,4 +207,21 @@ fn everything_else_is_as_it_was() {
     fs.mkdir(context(), lab.id("git"), c"objects", 0o755, 0, none()).unwrap();
     fs.rmdir(context(), lab.id("git"), c"objects").unwrap();
     assert_eq!(lab.listed(ROOT), ["a", "env", "git", "lock-alias", "my.lock", "secrets"]);
+}
+
+/// While a share is closed somebody may have made another name of a hidden file on the host.
+#[test]
+fn other_names_of_what_is_hidden_are_looked_for_before_a_share_opens() {
+    let lab = Lab::new();
+    let control = Control { gate: Arc::clone(&lab.fs.gate), folder: Arc::clone(&lab.fs.folder) };
+    let set = |mode: &str| {
+        let answer = control.answer(format!("{{\"set\":\"{mode}\"}}").as_bytes());
+        assert_eq!(answer["mode"], mode, "{answer}");
+    };
+    set("closed");
+    fs::hard_link(lab.temp.path().join("a/b/c/.env"), lab.temp.path().join("plain/later")).unwrap();
+    set("rw");
+    let plain = lab.id("plain");
+    assert_eq!(lab.fs.lookup(context(), plain, c"later").unwrap().inode, 0);
+    assert_eq!(lab.listed(plain), ["file"]);
 }

@@ -1,11 +1,11 @@
-//! A file system over a real directory that fails when it is told to, and knows what was
-//! written and never synced. It holds nothing back and caches nothing: what the vault
+//! A file system over a real directory that fails or lies when it is told to, and knows what
+//! was written and never synced. It holds nothing back and caches nothing: what the vault
 //! asks of its disk arrives here one call after the other.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,12 @@ struct Told {
     struck: usize,
     /// Files and directories that changed since they were last synced.
     unsynced: BTreeSet<PathBuf>,
+    /// Names under which files were made.
+    made: BTreeSet<PathBuf>,
+    /// What is read of files with this in their path is not what was written.
+    rotten: Option<&'static str>,
+    /// When everything says that it changed last.
+    changed_at: Option<SystemTime>,
 }
 
 /// Numbers by which the kernel knows paths.
@@ -115,6 +121,21 @@ impl Faulty {
         (told.counted, told.struck)
     }
 
+    /// From now on what is read of files with this in their path is not what was written.
+    pub(crate) fn rot(&self, part: &'static str) {
+        locked(&self.told).rotten = Some(part);
+    }
+
+    /// From now on everything says that it changed last at this time, and at no other.
+    pub(crate) fn say_changed(&self, at: SystemTime) {
+        locked(&self.told).changed_at = Some(at);
+    }
+
+    /// The names under which files were made so far; later ones came by renaming.
+    pub(crate) fn made(&self) -> Vec<PathBuf> {
+        locked(&self.told).made.iter().cloned().collect()
+    }
+
     /// What a power cut would take away, of all that is meant to stay.
     pub(crate) fn unsynced(&self) -> Vec<PathBuf> {
         let stays = |path: &&PathBuf| {
@@ -129,10 +150,13 @@ impl Faulty {
 impl Drop for Faulty {
     fn drop(&mut self) {
         self.heal();
+        // Forced, so that a file which some thread still has open is not waited for: its last
+        // word would be for a server that ends with this very process.
+        let flags = rustix::mount::UnmountFlags::FORCE | rustix::mount::UnmountFlags::DETACH;
+        let forced = rustix::mount::unmount(&self.at, flags).is_ok();
         let session = self.session.take().unwrap();
-        if session.umount_and_join().is_err() {
-            let detach = rustix::mount::UnmountFlags::DETACH;
-            let _ = rustix::mount::unmount(&self.at, detach);
+        if session.umount_and_join().is_err() && !forced {
+            let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
         }
     }
 }
@@ -189,7 +213,12 @@ impl Fs {
             table.next += 1;
             table.paths.insert(number, path.into());
         }
-        Ok(attributes(number, &meta))
+        Ok(self.attributes(number, &meta))
+    }
+
+    fn attributes(&self, number: u64, meta: &Metadata) -> FileAttr {
+        let ctime = locked(&self.told).changed_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        FileAttr { ctime, ..attributes(number, meta) }
     }
 
     fn remove(
@@ -223,12 +252,12 @@ impl Fs {
 
     fn attributes_of(&self, number: INodeNo) -> Answer<FileAttr> {
         if let Ok(path) = self.path(number) {
-            return Ok(attributes(number.0, &fs::symlink_metadata(self.real(&path))?));
+            return Ok(self.attributes(number.0, &fs::symlink_metadata(self.real(&path))?));
         }
         // Removed, but still open.
         let open = locked(&self.open);
         let file = open.values().find(|(n, _)| *n == number.0).ok_or(Errno::ENOENT)?;
-        Ok(attributes(number.0, &file.1.metadata()?))
+        Ok(self.attributes(number.0, &file.1.metadata()?))
     }
 
     fn renamed(&self, from: &Path, to: &Path) -> Answer<()> {
@@ -265,6 +294,7 @@ impl Fs {
         options.read(true).write(true).create_new(true).mode(mode);
         let file = options.open(self.real(path))?;
         let attributes = self.known(path)?;
+        locked(&self.told).made.insert(path.into());
         self.changed(path);
         if path.file_name().is_some_and(|name| name != "ringfence.lock") {
             self.entry_changed(path);
@@ -272,7 +302,12 @@ impl Fs {
         Ok((attributes, self.handle(attributes.ino.0, file)))
     }
 
-    fn read_at(&self, handle: FileHandle, offset: u64, size: u32) -> Answer<Vec<u8>> {
+    fn read_at(
+        &self,
+        number: INodeNo,
+        handle: FileHandle,
+        (offset, size): (u64, u32),
+    ) -> Answer<Vec<u8>> {
         self.allow(Op::Read)?;
         let (file, mut bytes) = (self.file(handle)?, vec![0; size as usize]);
         let mut length = 0;
@@ -283,6 +318,15 @@ impl Fs {
             }
         }
         bytes.truncate(length);
+        let rotten = locked(&self.told).rotten;
+        let is_rotten = |path: PathBuf| {
+            rotten.is_some_and(|part| path.to_str().is_some_and(|path| path.contains(part)))
+        };
+        if self.path(number).is_ok_and(is_rotten)
+            && let Some(byte) = bytes.first_mut()
+        {
+            *byte ^= 1;
+        }
         Ok(bytes)
     }
 
@@ -362,12 +406,12 @@ impl Filesystem for Fs {
         &self,
         _: &Request,
         number: INodeNo,
-        _: Option<u32>,
+        mode: Option<u32>,
         _: Option<u32>,
         _: Option<u32>,
         size: Option<u64>,
         _: Option<TimeOrNow>,
-        _: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
         _: Option<SystemTime>,
         _: Option<FileHandle>,
         _: Option<SystemTime>,
@@ -382,6 +426,16 @@ impl Filesystem for Fs {
             if let Some(size) = size {
                 File::options().write(true).open(self.real(&path))?.set_len(size)?;
                 self.changed(&path);
+            }
+            if let Some(mode) = mode {
+                fs::set_permissions(self.real(&path), fs::Permissions::from_mode(mode))?;
+            }
+            if let Some(modified) = modified {
+                let time = match modified {
+                    TimeOrNow::SpecificTime(time) => time,
+                    TimeOrNow::Now => SystemTime::now(),
+                };
+                File::open(self.real(&path))?.set_modified(time)?;
             }
             self.attributes_of(number)
         };
@@ -462,7 +516,7 @@ impl Filesystem for Fs {
     fn read(
         &self,
         _: &Request,
-        _: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -470,7 +524,7 @@ impl Filesystem for Fs {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.read_at(handle, offset, size) {
+        match self.read_at(number, handle, (offset, size)) {
             Ok(bytes) => reply.data(&bytes),
             Err(error) => reply.error(error),
         }

@@ -26,6 +26,7 @@ mod kept;
 mod kills;
 mod lab;
 mod links;
+mod lying_disk;
 mod model;
 mod mounted;
 mod place;
