@@ -79,7 +79,7 @@ impl GitPlaces {
         let is_git = |prefix: &&[u8]| {
             last(prefix).eq_ignore_ascii_case(b".git") || self.directories.contains(*prefix)
         };
-        let Some(directory) = prefixes().filter(is_git).last() else {
+        let Some(directory) = prefixes().rfind(is_git) else {
             let name = last(path);
             let like = [&b"config"[..], b"config.worktree", b".gitconfig"];
             return like.contains(&name).then_some(Role::MaybeConfig);
