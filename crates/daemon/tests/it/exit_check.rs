@@ -220,8 +220,15 @@ async fn an_undo_drops_what_is_held_and_so_does_a_person() {
     lab.daemon.approve(one, &nobody).await.expect("dropped");
     assert_eq!(held_paths(&folder(&lab).await), [".git/config", "sub/.git/config"]);
     assert_eq!(there(&lab, ".git/hooks/post-commit"), None);
-    let request =
-        UndoRequest { folder: lab.project.clone(), session: None, all: false, dry_run: false };
+    let request = UndoRequest {
+        folder: lab.project.clone(),
+        session: None,
+        all: false,
+        deletions: false,
+        since: None,
+        paths: Vec::new(),
+        dry_run: false,
+    };
     let plan = lab.daemon.undo(request, &nobody).await.expect("undone");
     assert!(plan.conflicts.is_empty(), "{plan:?}");
     assert_eq!(held_paths(&folder(&lab).await), [""; 0]);
@@ -387,6 +394,9 @@ async fn a_hook_that_a_session_makes_again_under_which_it_was_taken_is_held_agai
         folder: lab.project.clone(),
         session: Some(second.id),
         all: false,
+        deletions: false,
+        since: None,
+        paths: Vec::new(),
         dry_run: false,
     };
     lab.daemon.undo(request, &Report::nobody()).await.expect("undone");
