@@ -20,6 +20,8 @@ git_on_host() {
     done
 }
 
+held_count() { ringfence status --json | jq --arg path "$folder" '.folders[] | select(.path == $path) | .held_count'; }
+
 step "inside: commits, an alias, a hook, fsmonitor, a nested repository; git there is content"
 expect 0 inside "$folder" '
     set -e
@@ -51,20 +53,20 @@ if git_in project config core.fsmonitor || git_in project config alias.evil; the
 git_on_host >/dev/null 2>&1
 if [ -e "$proof" ]; then die "the host ran what the agent left"; fi
 equal "the problems" "$(fact '[.problems[] | select(.message | test("held back until"))] | length')" 1
-equal "held in status" "$(fact '.folders[0].held_count')" 4
+equal "held in status" "$(held_count)" 4
 session=$(ringfence session list --json | jq -r '.sessions[0].id')
 equal "held in the session" "$(ringfence session show "$session" --json | jq '[.exit_check.hazards[] | select(.state == "held")] | length')" 4
 
 step "a killed daemon forgets nothing"
 kill -9 "$(daemon_pid)"
-equal "held" "$(fact '.folders[0].held_count')" 4
+equal "held" "$(held_count)" 4
 
 step "approved, after a look, it is in force"
 expect 4 ringfence folder approve "$folder"
 expect 0 ringfence folder approve "$folder" --dry-run
 says "project/.git/hooks/post-commit"
 expect 0 ringfence folder approve "$folder" --yes
-equal "held" "$(fact '.folders[0].held_count')" 0
+equal "held" "$(held_count)" 0
 git_on_host >/dev/null 2>&1
 [ -e "$proof" ] || die "what was approved is not in force"
 rm "$proof"
@@ -75,7 +77,7 @@ if grep -qa "Held back" "$ERR"; then die "what was approved is held: $(cat "$ERR
 expect 0 inside "$folder" 'echo "touch evil" > project/.git/hooks/pre-push'
 says "project/.git/hooks/pre-push"
 expect 0 ringfence undo --yes
-equal "held" "$(fact '.folders[0].held_count')" 0
+equal "held" "$(held_count)" 0
 
 step "warn only tells, hold holds everything, off does not look and is seen"
 expect 0 ringfence folder set "$folder" --exit-check warn

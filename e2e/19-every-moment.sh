@@ -104,8 +104,8 @@ step "stock restic reads it as well"
 if command -v restic >/dev/null; then
     vault=$(fact ".folders[] | select(.path == \"$folder\") | .vault")
     RESTIC_PASSWORD=$(ringfence backup key "$folder") && export RESTIC_PASSWORD
-    restic -q -r "$vault" --no-lock --no-cache restore "latest" --tag "kept,session=$session" --target "$WORK/by-restic"
-    equal "by restic" "$(cat "$WORK"/by-restic/files/three.~"$number"~ 2>/dev/null || find "$WORK/by-restic" -name "three.~$number~" -exec cat '{}' ';')" 'v3, longer'
+    restic -q -r "$vault" --no-lock --no-cache restore "latest" --tag "kept,session=$session" --target "$WORK/kept-by-restic"
+    equal "by restic" "$(cat "$WORK"/kept-by-restic/files/three.~"$number"~ 2>/dev/null || find "$WORK/kept-by-restic" -name "three.~$number~" -exec cat '{}' ';')" 'v3, longer'
     unset RESTIC_PASSWORD
 else
     not_checked "stock restic: it is not installed"

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustic_core::repofile::{Metadata, Node, NodeType, SnapshotFile};
 use rustic_core::{
     BackupOptions, ParentOptions, ReadSource, ReadSourceEntry, RusticResult, SnapshotGroupCriterion,
@@ -20,11 +20,14 @@ use rustic_core::{
 
 use crate::beneath::{Dir, MAX_DEPTH};
 use crate::catalog::{self, Counts, Labels, Record, Snapshot, SnapshotKind, zoned};
-use crate::engine::Engine;
+use crate::engine::{Engine, Repo};
 use crate::error::{At, Result, VaultError};
 use crate::readback;
 use crate::scan::file_clock;
 use crate::stat::{self, Stat, go_mode, timestamp};
+
+/// How much older than the newest state it is said to be.
+const BEFORE: SignedDuration = SignedDuration::from_millis(1);
 
 /// One version.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub struct KeepRequest {
     pub root: PathBuf,
     /// The session that destroyed them.
     pub session: String,
-    /// The present time.
+    /// The present time. The snapshot is dated before the newest state of the folder, if that is earlier.
     pub now: Timestamp,
     /// The versions.
     pub files: Vec<KeptFile>,
@@ -78,7 +81,7 @@ pub(crate) fn make(engine: &Arc<Engine>, request: &KeepRequest) -> Result<Snapsh
     let parent = ParentOptions::default().group_by(SnapshotGroupCriterion::new()).force(true);
     let options = BackupOptions::default().parent_opts(parent).no_scan(true);
     let file = SnapshotFile {
-        time: zoned(request.now),
+        time: zoned(dated(engine, &repo, request.now)?),
         program_version: concat!("ringfence ", env!("CARGO_PKG_VERSION")).to_owned(),
         ..SnapshotFile::default()
     };
@@ -99,6 +102,13 @@ pub(crate) fn make(engine: &Arc<Engine>, request: &KeepRequest) -> Result<Snapsh
         }
         None => commit(engine, request, (file, &owner), &handed),
     }
+}
+
+/// A time before the newest state's: whoever asks stock restic for the latest snapshot wants that.
+fn dated(engine: &Engine, repo: &Repo, now: Timestamp) -> Result<Timestamp> {
+    let times = catalog::briefs(engine, repo)?.into_iter().map(|state| state.time);
+    let newest = times.max().and_then(|newest| newest.checked_sub(BEFORE).ok());
+    Ok(newest.map_or(now, |newest| newest.min(now)))
 }
 
 fn commit(

@@ -117,7 +117,7 @@ fn versions() -> Vec<KeptView> {
 fn session() -> Value {
     let hazard = json!({ "path": "a", "kind": "git-config", "danger": "runs-when-used", "why": "x",
         "entries": 1, "state": "told" });
-    json!({ "id": "s1", "profile": "claude", "machine": "m", "folder": null, "folder_path": null,
+    json!({ "id": "s1", "profile": "claude", "machine": "m", "folder": "f", "folder_path": "/work",
         "command": [], "state": "ended", "started": "2026-11-23T13:00:00Z", "ended": null,
         "exit": null, "guard": "freeze", "opening_snapshot": null, "closing_snapshot": null,
         "exit_check": { "hazards": [hazard], "more": 1, "notes": ["n"] } })

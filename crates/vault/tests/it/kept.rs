@@ -57,6 +57,10 @@ fn what_was_kept_is_stored_once_and_is_no_state_of_the_folder() {
     // Again, as after a kill between storing and releasing.
     let again = lab.vault.keep(&request(&lab, "s", files)).unwrap();
     assert_eq!((again.id, lab.vault.kept().unwrap().len()), (kept.id, 1));
+    // Who wants the latest snapshot wants the folder, not this.
+    let latest = lab.dir.path().join("latest");
+    restic(&lab, &["restore", "latest", "--target", latest.to_str().unwrap()]);
+    assert!(!latest.join("journal").exists());
     // The next state is built on the state before, not on this.
     lab.write("b", "more");
     let next = lab.snapshot(SnapshotKind::Periodic);
