@@ -157,6 +157,8 @@ fn json_is_as_its_schema_says() {
     let root = home.path("work");
     let lookup =
         json!({ "registered": root, "canonical": root, "guest_path": root, "vaults": "/v" });
+    let mut folders = status()["folders"].clone();
+    folders[0]["path"] = json!(root);
     let value = |value: Value| Reply::Json(200, value);
     let plan = || Reply::Stream(vec![json!({ "done": plan() })]);
     let _server = home.serve(&[
@@ -168,7 +170,7 @@ fn json_is_as_its_schema_says() {
         ("POST /v1/undo", plan()),
         ("POST /v1/undelete", plan()),
         ("GET /v1/status", value(status())),
-        ("GET /v1/folders", value(status()["folders"].clone())),
+        ("GET /v1/folders", value(folders)),
         ("POST /v1/backup/pin", value(json!(snapshot()))),
         ("POST /v1/backup/check", Reply::Stream(vec![json!({ "done": check() })])),
         ("POST /v1/backup/repair", Reply::Stream(vec![json!({ "done": repair() })])),
