@@ -40,7 +40,7 @@ mod work;
 
 pub(crate) use convert::snapshot as snapshot_view;
 pub(crate) use exit_check::{Ends, Looked};
-pub(crate) use history::{Comparison, decoded, exact};
+pub(crate) use history::{Comparison, decoded, exact, is_covered};
 pub(crate) use kept::kept_paths;
 pub(crate) use restore::{Of, Restoring};
 pub(crate) use verify::Repairing;

@@ -57,6 +57,19 @@ impl BytePath {
     }
 }
 
+/// The directories on the way to a path, the outermost first: `a` and `a/b` of `a/b/c`.
+pub fn directories_above(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| &path[..at])
+}
+
+/// Whether a path is another one or lies below it. Everything lies below the empty path, the root.
+#[must_use]
+pub fn is_within(path: &[u8], above: &[u8]) -> bool {
+    above.is_empty()
+        || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
 /// Standard base64 with padding.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
@@ -90,6 +103,24 @@ pub fn visible(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_path_lies_in_its_directories_and_in_no_other() {
+        let above: Vec<&[u8]> = directories_above(b"a/b/c").collect();
+        assert_eq!(above, [&b"a"[..], b"a/b"]);
+        assert_eq!(directories_above(b"a").count(), 0);
+        for (path, above, within) in [
+            ("a/b", "a", true),
+            ("a", "a", true),
+            ("ab", "a", false),
+            ("a", "a/b", false),
+            ("a/b", "", true),
+            ("", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(is_within(path.as_bytes(), above.as_bytes()), within, "{path} {above}");
+        }
+    }
 
     proptest! {
         #[test]

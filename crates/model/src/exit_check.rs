@@ -15,7 +15,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::BytePath;
+use crate::bytes::{BytePath, is_within};
 use crate::history::PlanView;
 use crate::name::SessionId;
 use crate::session::Session;
@@ -247,8 +247,7 @@ impl HeldPath {
 #[must_use]
 pub fn covers(above: &BytePath, path: &BytePath) -> bool {
     let (Some(above), Some(path)) = (above.to_bytes(), path.to_bytes()) else { return false };
-    above.is_empty()
-        || path.strip_prefix(above.as_slice()).is_some_and(|r| r.is_empty() || r[0] == b'/')
+    is_within(&path, &above)
 }
 
 /// One session: `GET /v1/sessions/{id}`, and the answer of `session show`.

@@ -188,7 +188,7 @@ impl Daemon {
         let records = &journal.records;
         let gone: Vec<_> = keepers::deletions(records)
             .into_iter()
-            .filter(|(path, _)| is_covered(paths, path))
+            .filter(|(path, _)| vaults::is_covered(paths, path))
             .filter(|(path, _)| !vaults::is_there(&folder.path, path))
             .collect();
         let found = gone
@@ -331,15 +331,6 @@ fn named(snapshots: &[SnapshotView], session: &SessionId, opening: bool) -> Opti
     let of =
         |one: &&SnapshotView| one.kind == kind && one.session.as_deref() == Some(session.as_str());
     snapshots.iter().find(of).map(|one| one.id.clone())
-}
-
-/// Whether one of these paths is the path or leads to it; none: every path is covered.
-pub(super) fn is_covered(paths: &[Vec<u8>], path: &[u8]) -> bool {
-    paths.is_empty()
-        || paths.iter().any(|wanted| {
-            let rest = path.strip_prefix(wanted.as_slice());
-            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        })
 }
 
 fn source_of(snapshot: SnapshotId, snapshots: &[SnapshotView]) -> String {

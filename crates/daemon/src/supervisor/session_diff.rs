@@ -5,16 +5,15 @@
 use std::collections::BTreeSet;
 
 use ringfence_model::api::SessionDiffRequest;
-use ringfence_model::bytes::BytePath;
+use ringfence_model::bytes::{BytePath, directories_above};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::kept::{Act, OperationView, SessionDiffView};
 use ringfence_model::name::SessionId;
 use ringfence_share::journal::{Operation, Record};
 
 use super::Daemon;
-use super::moments::is_covered;
 use crate::keepers;
-use crate::vaults::{self, Comparison};
+use crate::vaults::{self, Comparison, is_covered};
 
 impl Daemon {
     /// What a session changed, also while it is under way.
@@ -76,8 +75,7 @@ impl Daemon {
 fn outermost(paths: BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut left: Vec<Vec<u8>> = Vec::new();
     for path in &paths {
-        let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        if !above.map(|(at, _)| &path[..at]).any(|above| paths.contains(above)) {
+        if !directories_above(path).any(|above| paths.contains(above)) {
             left.push(path.clone());
         }
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ringfence_model::bytes::{BytePath, visible};
+use ringfence_model::bytes::{BytePath, directories_above, visible};
 use ringfence_model::error::ApiError;
 use ringfence_model::exit_check::{
     Content, Evidence, GitPlaces, HOOK_NAMES, Hazard, HazardKind, MOST_JUDGED, Pointed, Side,
@@ -205,10 +205,7 @@ impl Finder<'_> {
         let mut directories: BTreeSet<&[u8]> = BTreeSet::from([&b""[..]]);
         let mut bare: BTreeSet<&[u8]> = BTreeSet::new();
         for path in candidates.keys() {
-            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-            for (end, _) in ends {
-                directories.insert(&path[..end]);
-            }
+            directories.extend(directories_above(path));
             bare.extend(may_be_bare(path));
         }
         let mut found: Vec<Repository> = Vec::new();

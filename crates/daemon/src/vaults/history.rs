@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use ringfence_model::bytes::{BytePath, visible};
+use ringfence_model::bytes::{BytePath, is_within, visible};
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::health::LeftOut;
@@ -220,13 +220,7 @@ fn entry(entry: &Entry) -> EntryView {
 fn compare(vault: &Vault, root: &Path, what: &Comparison) -> Result<DiffView, VaultError> {
     let to = what.to.map_or(Point::Folder(root), Point::Snapshot);
     let diff = vault.diff(Point::Snapshot(what.from), to)?;
-    let covered = |path: &[u8]| {
-        what.paths.is_empty()
-            || what.paths.iter().any(|wanted| {
-                let rest = path.strip_prefix(wanted.as_slice());
-                wanted.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            })
-    };
+    let covered = |path: &[u8]| is_covered(&what.paths, path);
     let mut changes: Vec<Change> = diff
         .entries
         .iter()
@@ -340,6 +334,11 @@ fn text_diff(change: &Change, before: Option<Vec<u8>>, after: Option<Vec<u8>>) -
         .header(&side(change.size_before, "a"), &side(change.size_after, "b"))
         .to_string();
     TextDiff { path: path.clone(), unified, note: None }
+}
+
+/// Whether a path is one of these or lies below one; of none: every path is covered.
+pub(crate) fn is_covered(paths: &[Vec<u8>], path: &[u8]) -> bool {
+    paths.is_empty() || paths.iter().any(|wanted| is_within(path, wanted))
 }
 
 /// The bytes of paths that a request names, each once.

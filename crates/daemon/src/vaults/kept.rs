@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringfence_model::bytes::directories_above;
 use ringfence_model::error::ApiError;
 use ringfence_model::folder::Folder;
 use ringfence_model::name::SessionId;
@@ -121,8 +122,7 @@ pub(crate) fn kept_paths(versions: &[Kept]) -> HashMap<u64, Vec<u8>> {
     // A guest can give a directory the name that a version has.
     let mut directories = BTreeSet::new();
     for path in named.iter().filter_map(|(_, path)| path.as_deref()) {
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        directories.extend(slashes.map(|(at, _)| path[..at].to_vec()));
+        directories.extend(directories_above(path).map(<[u8]>::to_vec));
     }
     let place = |(number, path): (u64, Option<Vec<u8>>)| {
         let own = path.filter(|path| !directories.contains(path));

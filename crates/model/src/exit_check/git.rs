@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Danger;
 use super::git_config::{Setting, Unreadable, read};
+use crate::bytes::directories_above;
 
 /// What git calls its hooks.
 pub const HOOK_NAMES: [&str; 28] = [
@@ -71,8 +72,7 @@ impl GitPlaces {
         if self.included.contains(path) {
             return Some(Role::Config);
         }
-        let ends = || path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
-        let prefixes = || ends().chain([path.len()]).map(|end| &path[..end]);
+        let prefixes = || directories_above(path).chain([path]);
         if prefixes().any(|prefix| self.hooks.contains(prefix)) {
             return Some(Role::Hook);
         }

@@ -2,6 +2,7 @@
 //! the table; a new tool is a line in it and a line in its test.
 
 use super::{Danger, HazardKind};
+use crate::bytes::directories_above;
 
 /// How a line of the table fits a path. Letters count alike, large or small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,8 +289,7 @@ pub(super) fn generated(path: &[u8]) -> Option<&[u8]> {
         b"build",
         b"dist",
     ];
-    let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
-    ends.map(|end| &path[..end])
+    directories_above(path)
         .find(|prefix| NAMES.contains(&prefix.rsplit(|b| *b == b'/').next().unwrap_or(prefix)))
 }
 

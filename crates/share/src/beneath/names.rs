@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ringfence_model::bytes::directories_above;
 use ringfence_model::pattern::Pattern;
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat2};
 use rustix::io::Errno;
@@ -61,10 +62,9 @@ fn fits(patterns: &Gitignore, path: &[u8], is_dir: bool) -> bool {
     if patterns.is_empty() || path.is_empty() {
         return false;
     }
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    ends.chain([path.len()]).any(|end| {
-        let is_dir = is_dir || end < path.len();
-        let name = Path::new(OsStr::from_bytes(&path[..end]));
+    directories_above(path).chain([path]).any(|prefix| {
+        let is_dir = is_dir || prefix.len() < path.len();
+        let name = Path::new(OsStr::from_bytes(prefix));
         matches!(patterns.matched(name, is_dir), Match::Ignore(_))
     })
 }
