@@ -1,8 +1,9 @@
 //! What tests of several crates share. Dev only: nothing that ships depends on it.
 //!
-//! Owns: projects to destroy, the comparison by a tool that is not ours, and the check of a
-//! JSON document against its schema. Must not: stand
+//! Owns: projects to destroy, the comparison by a tool that is not ours, numbers that a
+//! seed repeats, and the check of a JSON document against its schema. Must not: stand
 //! in for a part that can run for real.
 
 pub mod project;
+pub mod random;
 pub mod schema;

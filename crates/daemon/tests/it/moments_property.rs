@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ringfence_share::journal::{Operation, Record};
+use ringfence_testkit::random::Random;
 
 use crate::Lab;
 use crate::moments::{Agent, content, moment, now, released, restore};
@@ -24,31 +25,10 @@ const STEPS: u64 = 60;
 /// Moments of a session that are looked at.
 const LOOKS: u64 = 6;
 
-/// A generator of numbers that a seed repeats.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        (!of.is_empty()).then(|| &of[self.below(of.len() as u64) as usize])
-    }
-
-    /// No two are alike.
-    fn content(&mut self) -> Vec<u8> {
-        let words = 1 + self.below(40);
-        (0..words).flat_map(|_| self.next().to_le_bytes()).collect()
-    }
+/// Content of which no two are alike.
+fn new_content(random: &mut Random) -> Vec<u8> {
+    let words = 1 + random.below(40);
+    (0..words).flat_map(|_| random.next().to_le_bytes()).collect()
 }
 
 /// What is below a directory: a file's bytes, or a directory.
@@ -153,20 +133,20 @@ impl Guest {
         let directory = self.random.pick(&directories).map(|path| (*path).clone());
         match (self.random.below(12), file, directory) {
             (0 | 1, ..) => {
-                let (path, content) = (self.new_name(), self.random.content());
+                let (path, content) = (self.new_name(), new_content(&mut self.random));
                 fs::write(root.join(&path), content).expect("made");
                 self.note(Operation::Create, &path, "");
                 self.close(&path);
             }
             (2 | 3, Some(path), _) => {
                 self.lose(Operation::Overwrite, &path);
-                let content = self.random.content();
+                let content = new_content(&mut self.random);
                 fs::write(root.join(&path), content).expect("written");
                 self.close(&path);
             }
             (4, Some(path), _) => {
                 self.agent.lose(Operation::Append, &path, false);
-                let content = self.random.content();
+                let content = new_content(&mut self.random);
                 let mut open = fs::OpenOptions::new().append(true).open(root.join(&path));
                 open.as_mut().expect("opened").write_all(&content).expect("added");
                 self.close(&path);
@@ -229,7 +209,7 @@ impl Guest {
     fn open_or_close(&mut self, path: String) {
         match self.open.take() {
             Some((path, _)) => {
-                let content = self.random.content();
+                let content = new_content(&mut self.random);
                 fs::write(self.agent.root.join(&path), content).expect("written");
                 self.close(&path);
             }
@@ -276,7 +256,7 @@ async fn round(seed: u64) -> usize {
     fs::create_dir_all(lab.project.join("d/e")).expect("made");
     let mut random = Random(seed);
     for path in ["a", "b", "d/c", "d/e/f"] {
-        fs::write(lab.project.join(path), random.content()).expect("written");
+        fs::write(lab.project.join(path), new_content(&mut random)).expect("written");
     }
     let agent = Agent::new(&lab, "261125-1").await;
     let mut guest = Guest {

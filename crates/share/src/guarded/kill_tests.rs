@@ -15,6 +15,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
+use ringfence_testkit::random::Random;
 use serde_json::json;
 
 use super::kept_tests::{Source, kept_contents};
@@ -33,23 +34,6 @@ const APPEND: u32 = 0o2000;
 #[expect(clippy::disallowed_methods, reason = "how a test tells itself what to be")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-/// A generator of numbers that a seed repeats.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 /// Content that no other number has, also in its first bytes.
