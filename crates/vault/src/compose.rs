@@ -16,7 +16,7 @@ use crate::catalog::{self, EntryPath, Snapshot, SnapshotId};
 use crate::diff::Lookup;
 use crate::engine::{Engine, Repo};
 use crate::error::{Result, VaultError};
-use crate::stat::{go_mode, timestamp};
+use crate::stat::{go_mode, is_component, timestamp_of};
 
 /// What is at one path of the state, whatever the snapshot that it is laid over has there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +135,7 @@ impl Composer<'_> {
             PieceWhat::Empty { mode, modified } => {
                 let meta = Metadata {
                     mode: Some(go_mode(0o100_000 | mode.unwrap_or(0o644) & 0o7777)),
-                    mtime: modified.map(time),
+                    mtime: modified.map(timestamp_of),
                     links: 1,
                     ..Metadata::default()
                 };
@@ -147,7 +147,7 @@ impl Composer<'_> {
                 let kind = NodeType::from_link(OsStr::from_bytes(target).as_ref());
                 let meta = Metadata {
                     mode: Some(go_mode(0o120_777)),
-                    mtime: modified.map(time),
+                    mtime: modified.map(timestamp_of),
                     links: 1,
                     ..Metadata::default()
                 };
@@ -160,7 +160,7 @@ impl Composer<'_> {
                         node.meta.mode = Some(kind | go_mode(mode & 0o7777));
                     }
                     if let Some(modified) = modified {
-                        node.meta.mtime = Some(time(*modified));
+                        node.meta.mtime = Some(timestamp_of(*modified));
                     }
                     Laid::Node(Box::new(node))
                 }
@@ -173,8 +173,7 @@ impl Composer<'_> {
         };
         let mut at = root;
         for (depth, name) in piece.path.split(|byte| *byte == b'/').enumerate() {
-            let plain = !name.is_empty() && name != b"." && name != b".." && !name.contains(&0);
-            if !plain || depth >= MAX_DEPTH {
+            if !is_component(name) || depth >= MAX_DEPTH {
                 // A journal's words are a claim: what is no path in the folder is left out.
                 self.lacking.push(EntryPath(piece.path.clone()));
                 return Ok(());
@@ -197,7 +196,7 @@ impl Composer<'_> {
             let Some(node) = lookup.find(&place.path) else { continue };
             let fits = place.like.is_none_or(|(size, modified)| {
                 let same_size = !node.is_file() || node.meta.size == size;
-                same_size && node.meta.mtime == Some(time(modified))
+                same_size && node.meta.mtime == Some(timestamp_of(modified))
             });
             if !fits {
                 continue;
@@ -300,7 +299,7 @@ impl Composer<'_> {
                     node.meta.mode = Some(go_mode(0o040_000 | mode & 0o7777));
                 }
                 if let Some(modified) = modified {
-                    node.meta.mtime = Some(time(modified));
+                    node.meta.mtime = Some(timestamp_of(modified));
                 }
                 node
             }
@@ -347,9 +346,4 @@ fn directory(parent: &Node) -> Node {
         ..Metadata::default()
     };
     Node::new_node("".as_ref(), NodeType::Dir, meta)
-}
-
-fn time(nanoseconds: i64) -> jiff::Timestamp {
-    let nanos = u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0);
-    timestamp((nanoseconds.div_euclid(1_000_000_000), nanos))
 }

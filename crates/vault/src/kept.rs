@@ -24,7 +24,7 @@ use crate::engine::{Engine, Repo};
 use crate::error::{At, Result, VaultError};
 use crate::readback;
 use crate::scan::file_clock;
-use crate::stat::{self, Stat, go_mode, timestamp};
+use crate::stat::{self, Stat, go_mode, is_component, timestamp_of};
 
 /// How much older than the newest state it is said to be.
 const BEFORE: SignedDuration = SignedDuration::from_millis(1);
@@ -159,9 +159,8 @@ fn arranged(files: &[KeptFile]) -> Result<Vec<KeptFile>> {
     };
     let mut sorted: Vec<_> = files.iter().map(|file| (parts(file), file)).collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let plain =
-        |name: &Vec<u8>| !name.is_empty() && name != b"." && name != b".." && !name.contains(&0);
-    if sorted.iter().any(|(parts, _)| !parts.iter().all(plain) || parts.len() >= MAX_DEPTH) {
+    let plain = |parts: &[Vec<u8>]| parts.iter().all(|name| is_component(name));
+    if sorted.iter().any(|(parts, _)| !plain(parts) || parts.len() >= MAX_DEPTH) {
         return Err(VaultError::Request("a kept version has no plain path"));
     }
     if sorted.windows(2).any(|pair| pair[1].0.starts_with(&pair[0].0)) {
@@ -274,10 +273,7 @@ struct Walk {
 
 impl Walk {
     fn node(&self, name: &[u8], kind: NodeType, mode: u32, modified: Option<i64>) -> Node {
-        let time = modified.map(|time| {
-            let (seconds, nanos) = (time.div_euclid(1_000_000_000), time.rem_euclid(1_000_000_000));
-            timestamp((seconds, u32::try_from(nanos).unwrap_or(0)))
-        });
+        let time = modified.map(timestamp_of);
         let meta = Metadata {
             mode: Some(go_mode(mode)),
             mtime: time,

@@ -165,6 +165,12 @@ pub(crate) fn timestamp((seconds, nanos): Stamp) -> Timestamp {
     })
 }
 
+/// As [`timestamp`], of nanoseconds since 1970.
+pub(crate) fn timestamp_of(nanoseconds: i64) -> Timestamp {
+    let nanos = u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0);
+    timestamp((nanoseconds.div_euclid(1_000_000_000), nanos))
+}
+
 /// The reverse of [`timestamp`].
 pub(crate) fn stamp(time: Timestamp) -> Stamp {
     let total = time.as_nanosecond();
@@ -283,8 +289,11 @@ pub(crate) fn stored_attributes(node: &Node) -> Attributes {
 
 /// Whether a stored name is one component: any other could lead a restore astray.
 pub(crate) fn is_plain_name(node: &Node) -> bool {
-    let name = node.name();
-    let name = name.as_bytes();
+    is_component(node.name().as_bytes())
+}
+
+/// Whether a name is one component of a path.
+pub(crate) fn is_component(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|b| matches!(b, 0 | b'/'))
 }
 
