@@ -8,7 +8,6 @@ mod moment;
 mod touched;
 mod versions;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -163,16 +162,12 @@ fn journal(store: &Path, session: &str) -> io::Result<Option<Journal>> {
     }
 }
 
-/// Every path that a session changed, and whether everything below it may have changed too;
-/// `None` where the journal is not known to have them all, so that the folder must be walked.
+/// As [`journal`]; `None` also where it is not known to have everything that was changed.
 ///
 /// # Errors
-/// When the journal cannot be read.
-pub fn changed_paths(store: &Path, session: &str) -> io::Result<Option<BTreeMap<Vec<u8>, bool>>> {
-    Ok(journal(store, session)?.filter(Journal::is_complete).map(|journal| {
-        let paths = journal.changed_paths().into_iter();
-        paths.map(|(path, whole)| (path.to_vec(), whole)).collect()
-    }))
+/// When it cannot be read.
+fn complete_journal(store: &Path, session: &str) -> io::Result<Option<Journal>> {
+    Ok(journal(store, session)?.filter(Journal::is_complete))
 }
 
 /// Bytes on disk that are kept of a folder. Blocks.
@@ -240,6 +235,8 @@ pub(crate) fn timestamp(nanoseconds: i64) -> jiff::Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use ringfence_share::journal::Writer;
 
     use super::*;
@@ -268,7 +265,11 @@ mod tests {
         ];
         session(temp.path(), "a", &all);
         session(temp.path(), "b", &[record(0, Operation::With, "a")]);
-        let changed = |name| changed_paths(temp.path(), name).unwrap();
+        let changed = |name| -> Option<BTreeMap<Vec<u8>, bool>> {
+            let journal = complete_journal(temp.path(), name).unwrap()?;
+            let paths = journal.changed_paths().into_iter();
+            Some(paths.map(|(path, whole)| (path.to_vec(), whole)).collect())
+        };
         assert_eq!(changed("b"), None, "the other one still writes");
         assert_eq!(changed("none"), None);
         std::fs::remove_dir_all(temp.path().join("a")).unwrap();

@@ -4,7 +4,7 @@ use ringfence_model::bytes::visible;
 use ringfence_model::exit_check::{ApproveView, Danger, ExitCheck, Hazard, HazardState, HeldPath};
 
 use super::style::{Paint, Style};
-use super::words;
+use super::{plan, words};
 
 /// Hazards that the summary after a run names of each kind.
 const SHOWN: usize = 8;
@@ -134,7 +134,6 @@ pub fn plan(view: &ApproveView, drop: bool, style: &Style) -> String {
 /// What was done, and how to take it back.
 #[must_use]
 pub fn done(view: &ApproveView, drop: bool, style: &Style) -> String {
-    let target = std::path::Path::new(&view.plan.target);
     if drop {
         let session = view.held.first().map(|held| held.session.to_string()).unwrap_or_default();
         return format!(
@@ -149,13 +148,7 @@ pub fn done(view: &ApproveView, drop: bool, style: &Style) -> String {
             words::count(view.plan.conflicts.len() as u64, "path")
         ));
     }
-    if let Some(before) = &view.plan.before {
-        out.push_str(&format!(
-            " To take this back: ringfence restore --folder {} --at {}",
-            style.argument(target),
-            words::short(before)
-        ));
-    }
+    out.push_str(&plan::take_back(&view.plan, style));
     out
 }
 

@@ -112,14 +112,18 @@ pub fn done(plan: &PlanView, style: &Style) -> String {
             words::count(plan.conflicts.len() as u64, "path")
         ));
     }
-    if let Some(before) = &plan.before {
-        out.push_str(&format!(
-            " To take this back: ringfence restore --folder {} --at {}",
-            style.argument(target),
-            words::short(before)
-        ));
-    }
+    out.push_str(&take_back(plan, style));
     out
+}
+
+/// How to take back what was done; empty where nothing was.
+pub(super) fn take_back(plan: &PlanView, style: &Style) -> String {
+    let Some(before) = &plan.before else { return String::new() };
+    format!(
+        " To take this back: ringfence restore --folder {} --at {}",
+        style.argument(std::path::Path::new(&plan.target)),
+        words::short(before)
+    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 
+use ringfence_model::bytes::directories_above;
+
 /// What a session touched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Touched {
@@ -19,11 +21,10 @@ impl Touched {
     /// many names. Through another name it can change a file that the journal does not name.
     #[must_use]
     pub fn may_have_changed(&self, path: &[u8], inode: u64, names: u64) -> bool {
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         names > 1
             || self.paths.contains_key(path)
             || self.inodes.contains(&inode)
-            || ends.map(|end| &path[..end]).any(|above| self.paths.get(above) == Some(&true))
+            || directories_above(path).any(|above| self.paths.get(above) == Some(&true))
     }
 }
 
@@ -32,10 +33,13 @@ impl Touched {
 /// # Errors
 /// When the journal cannot be read.
 pub fn touched(store: &Path, session: &str) -> io::Result<Option<Touched>> {
-    let Some(paths) = super::changed_paths(store, session)? else { return Ok(None) };
-    let Some(journal) = super::journal(store, session)? else { return Ok(None) };
+    let Some(journal) = super::complete_journal(store, session)? else { return Ok(None) };
+    let paths = journal.changed_paths().into_iter();
     let inodes = journal.records.iter().map(|record| record.inode).filter(|inode| *inode != 0);
-    Ok(Some(Touched { inodes: inodes.collect(), paths }))
+    Ok(Some(Touched {
+        paths: paths.map(|(path, whole)| (path.to_vec(), whole)).collect(),
+        inodes: inodes.collect(),
+    }))
 }
 
 #[cfg(test)]

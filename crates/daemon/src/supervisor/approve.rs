@@ -8,7 +8,7 @@ use ringfence_model::error::ApiError;
 use ringfence_model::exit_check::{ApproveView, HeldPath};
 use ringfence_model::history::PlanView;
 
-use super::exit_check::{by_states, differs, nothing_held};
+use super::exit_check::{by_states, nothing_held};
 use super::report::Report;
 use super::{Daemon, failed};
 
@@ -45,22 +45,22 @@ impl Daemon {
             let part = self.restore_here(&folder, &goal, request.dry_run, report).await?;
             if part.applied {
                 // What the host has made of a path meanwhile is its own, until that is settled.
-                let left = |held: &HeldPath| part.conflicts.iter().any(|path| held.covers(path));
-                let gone: Vec<HeldPath> = paths.into_iter().filter(|held| !left(held)).collect();
+                let gone: Vec<HeldPath> =
+                    paths.into_iter().filter(|held| !is_left(held, &part)).collect();
                 self.forget_held(&folder, &gone)?;
             }
             add(&mut plan, part);
         }
         if !request.dry_run {
-            held.retain(|held| {
-                !differs(
-                    &PlanView { conflicts: plan.conflicts.clone(), ..PlanView::default() },
-                    held,
-                )
-            });
+            held.retain(|held| !is_left(held, &plan));
         }
         Ok(ApproveView { held, plan })
     }
+}
+
+/// Whether a held path was left alone, because the host has another version of it.
+fn is_left(held: &HeldPath, plan: &PlanView) -> bool {
+    plan.conflicts.iter().any(|path| held.covers(path))
 }
 
 /// One plan of several.

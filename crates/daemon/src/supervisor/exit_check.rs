@@ -178,15 +178,7 @@ impl Daemon {
     async fn put_back_waiting(&self, folder: &Folder) -> Result<(), ApiError> {
         self.same_directory(folder)?;
         self.vaults.can_stage(folder, &folder.path)?;
-        // Nothing inside writes while the folder is put back.
-        let shares = self.machines.hold(&folder.id).await?;
-        let outcome = self.put_back_held(folder).await;
-        for (machine, mode) in shares {
-            if let Err(error) = self.machines.set_share(&machine, &folder.id, mode).await {
-                tracing::error!(%machine, %error, "a held share could not be let go");
-            }
-        }
-        outcome
+        self.while_held(folder, self.put_back_held(folder)).await
     }
 
     async fn put_back_held(&self, folder: &Folder) -> Result<(), ApiError> {
@@ -235,8 +227,9 @@ impl Daemon {
                     && other.state.is_at_work()
             })
         };
-        for held in kept.iter().chain(done) {
-            let state = if done.contains(held) { HazardState::Held } else { HazardState::Kept };
+        let kept = kept.iter().map(|held| (held, HazardState::Kept));
+        let done = done.iter().map(|held| (held, HazardState::Held));
+        for (held, state) in kept.chain(done) {
             let wait = state == HazardState::Kept && others(held);
             self.change_held(folder, |paths| {
                 let own =
@@ -323,14 +316,7 @@ impl Daemon {
 
     /// Holds back what an earlier daemon did not get to.
     pub(super) async fn finish_holds(&self) {
-        let folders = match self.store.folders() {
-            Ok(file) => file.folders,
-            Err(error) => {
-                tracing::error!(%error, "folders cannot be read");
-                return;
-            }
-        };
-        for folder in folders {
+        for folder in self.every_folder() {
             if let Err(error) = self.hold_back(&folder).await {
                 tracing::error!(folder = %folder.path.display(), %error, "it could not be held back");
             }

@@ -80,6 +80,17 @@ impl Daemon {
             .max_by_key(|folder| folder.path.as_os_str().len()))
     }
 
+    /// All registered folders, for work that nobody waits for; none where the state cannot be read.
+    pub(super) fn every_folder(&self) -> Vec<Folder> {
+        match self.store.folders() {
+            Ok(file) => file.folders,
+            Err(error) => {
+                tracing::error!(%error, "folders cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
     /// The registered folder of a directory that a person named.
     ///
     /// # Errors

@@ -210,9 +210,20 @@ impl Daemon {
             let plan = self.vaults.plan(folder, &settled.what, &folder.path).await?;
             return Ok(settled.explained(plan));
         }
-        // Nothing inside writes while the folder is put back; what it tries to write waits.
+        self.while_held(folder, self.restore_held(folder, goal, report)).await
+    }
+
+    /// Does something while nothing inside writes to a folder; what it tries to write waits.
+    ///
+    /// # Errors
+    /// When a share does not obey: then nothing is done. Else what was done says.
+    pub(super) async fn while_held<T>(
+        &self,
+        folder: &Folder,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
         let held = self.machines.hold(&folder.id).await?;
-        let outcome = self.restore_held(folder, goal, report).await;
+        let outcome = work.await;
         for (machine, mode) in held {
             if let Err(error) = self.machines.set_share(&machine, &folder.id, mode).await {
                 tracing::error!(%machine, %error, "a held share could not be let go");
@@ -306,14 +317,7 @@ impl Daemon {
 
     /// Completes restores that a crash interrupted.
     pub(super) async fn finish_restores(&self) {
-        let folders = match self.store.folders() {
-            Ok(file) => file.folders,
-            Err(error) => {
-                tracing::error!(%error, "folders cannot be read");
-                return;
-            }
-        };
-        for folder in folders {
+        for folder in self.every_folder() {
             let _turn = self.vaults.turn(&folder.id).await;
             match self.vaults.finish(&folder, &folder.path).await {
                 Ok(false) => {}

@@ -178,11 +178,9 @@ impl Vaults {
         let mut plan = heard.planned.unwrap_or_default();
         match (ended, heard.done) {
             (Ok(()), Some(done)) => {
-                for path in done.conflicts {
-                    if !plan.conflicts.contains(&path) {
-                        plan.conflicts.push(path);
-                    }
-                }
+                let mut known: BTreeSet<BytePath> = plan.conflicts.iter().cloned().collect();
+                let new = done.conflicts.into_iter().filter(|path| known.insert(path.clone()));
+                plan.conflicts.extend(new);
                 plan.notes.extend(done.notes);
                 Ok(plan)
             }

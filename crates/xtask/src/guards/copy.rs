@@ -116,7 +116,7 @@ impl Copy {
     }
 }
 
-/// Paths of all files and links below a directory, from there; empty where it is not there.
+/// Paths of all files and links below a directory, from there.
 fn entries(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::new()];
