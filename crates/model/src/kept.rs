@@ -124,7 +124,7 @@ pub struct OperationView {
     pub time: jiff::Timestamp,
     /// The process inside, as the guest says.
     pub process: u32,
-    /// The user inside, as the guest says.
+    /// The user inside, as the guest says; 4294967295 where it says none.
     pub user: u32,
     /// What was done.
     pub act: Act,

@@ -47,13 +47,22 @@ pub fn operations(operations: &[OperationView], zone: &TimeZone, style: &Style) 
                 text(one.number.to_string()),
                 text(local.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()),
                 text(one.act.word()),
-                text(format!("{} (user {})", one.process, one.user)),
+                text(who(one)),
                 text(size),
                 text(path),
             ]
         })
         .collect();
     table(style, &["NUMBER", "TIME", "WHAT", "PROCESS", "SIZE", "PATH"], rows)
+}
+
+/// The process, and its user where the guest tells one: some requests come without.
+fn who(one: &OperationView) -> String {
+    if one.user == u32::MAX {
+        one.process.to_string()
+    } else {
+        format!("{} (user {})", one.process, one.user)
+    }
 }
 
 /// Images and recipe layers.
@@ -231,6 +240,8 @@ pub fn vaults(folders: &[FolderStatus], now: Timestamp, style: &Style) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfence_model::bytes::BytePath;
+    use ringfence_model::kept::Act;
     use ringfence_model::name::{MachineName, ProfileName, RecipeName};
 
     fn now() -> Timestamp {
@@ -266,6 +277,24 @@ mod tests {
             profiles(&[profile], &style),
         ];
         insta::assert_snapshot!("lists", all.join("\n"));
+    }
+
+    #[test]
+    fn a_user_that_a_guest_does_not_tell_is_not_shown() {
+        let told = OperationView {
+            number: 1,
+            time: now(),
+            process: 41,
+            user: 1000,
+            act: Act::Written,
+            path: BytePath::from_bytes(b"notes"),
+            other: None,
+            size_before: None,
+            size_after: None,
+        };
+        let untold = OperationView { user: u32::MAX, ..told.clone() };
+        assert_eq!(who(&told), "41 (user 1000)");
+        assert_eq!(who(&untold), "41");
     }
 
     #[test]
