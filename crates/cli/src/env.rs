@@ -48,6 +48,8 @@ pub struct Surroundings {
     pub now: Zoned,
     /// `PAGER`, where it is set and not empty.
     pub pager: Option<String>,
+    /// `VISUAL`, else `EDITOR`, where one is set and not empty.
+    pub editor: Option<String>,
     /// Whether `NO_COLOR` is set and not empty, or the terminal is dumb.
     pub no_colour: bool,
     /// Which streams are terminals.
@@ -85,14 +87,15 @@ impl Surroundings {
             )
             .hint("cd ~")
         })?;
-        let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+        let written = |name: &str| text(name).filter(|value| !value.trim().is_empty());
         let dumb = text("TERM").is_some_and(|term| term == "dumb");
         Ok(Self {
             layout,
             home,
             directory,
             now: Zoned::now(),
-            pager: text("PAGER").filter(|pager| !pager.trim().is_empty()),
+            pager: written("PAGER"),
+            editor: written("VISUAL").or_else(|| written("EDITOR")),
             no_colour: dumb || variable("NO_COLOR").is_some_and(|value| !value.is_empty()),
             terminals: Terminals {
                 stdin: std::io::stdin().is_terminal(),
@@ -110,6 +113,12 @@ impl Surroundings {
 #[expect(clippy::disallowed_methods, reason = "this is the edge at which the environment is read")]
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
+}
+
+/// A variable that paths in the configuration may name.
+#[must_use]
+pub fn text(name: &str) -> Option<String> {
+    variable(name)?.into_string().ok()
 }
 
 /// The size of the terminal that a stream is, if it is one.

@@ -8,6 +8,8 @@ pub mod args;
 pub mod attach;
 pub mod client;
 pub mod commands;
+pub mod config_files;
+pub mod editor;
 pub mod env;
 pub mod error;
 pub mod interrupt;

@@ -177,6 +177,9 @@ pub struct FolderSetRequest {
     /// What happens to what the host might run of a session's changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_check: Option<ExitAction>,
+    /// The other keys of its rule.
+    #[serde(flatten)]
+    pub more: crate::config::FolderChange,
 }
 
 /// `POST /v1/folders/approve` → stream of `Item<ApproveView>`: puts what the exit check holds
@@ -494,13 +497,6 @@ impl std::fmt::Debug for BackupKeyView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("BackupKeyView(..)")
     }
-}
-
-/// `GET /v1/config`: what is in force, defaults filled in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigView {
-    /// The resolved configuration as TOML.
-    pub text: String,
 }
 
 /// One recipe: `GET /v1/recipes`.

@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigView;
 use crate::exit_check::{ApproveView, SessionView};
 use crate::health::{CheckView, RepairView};
 use crate::history::{DiffView, HistoryView, PlanView, ShowView, SnapshotView};
@@ -83,6 +84,8 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
             "ringfence diff --session ID --json",
             schema::<Document<SessionDiffView>>(),
         ),
+        ("config", "ringfence config show --json", schema::<Document<ConfigView>>()),
+        ("configuration", "ringfence config schema", crate::config::schema()),
     ]
 }
 

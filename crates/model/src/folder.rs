@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
 use crate::exit_check::ExitAction;
-use crate::mass_loss::GuardWords;
 use crate::machine::LimitWords;
+use crate::mass_loss::GuardWords;
 use crate::name::{FolderId, SecretName};
 use crate::pattern::Pattern;
-use crate::profile::{Network, Selector};
+use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
 use crate::size::Size;
 
@@ -143,6 +143,13 @@ impl Exception {
 }
 
 impl FolderRules {
+    /// Whether these rules, on their own, let a profile see the folder.
+    #[must_use]
+    pub fn admits(&self, profile: &Profile) -> bool {
+        let named = |selectors: &[Selector]| selectors.iter().any(|one| one.selects(profile));
+        !named(&self.deny) && self.profiles.as_deref().is_none_or(named)
+    }
+
     /// The rules of a folder about which nothing is said.
     #[must_use]
     pub fn unspoken(path: &Path) -> Self {

@@ -84,6 +84,12 @@ impl Layout {
         self.config.join("config.toml")
     }
 
+    /// The last good configuration, in force while the present one is broken.
+    #[must_use]
+    pub fn good_config(&self) -> PathBuf {
+        self.state.join("good-config.json")
+    }
+
     /// Logins and key files for second copies; 0600, else it is not read.
     #[must_use]
     pub fn copy_secrets(&self) -> PathBuf {

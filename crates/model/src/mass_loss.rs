@@ -73,7 +73,7 @@ impl GuardRule {
 }
 
 /// What a configuration says about the guard; what it leaves out, the wider one says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuardWords {
     /// See [`GuardRule::action`].

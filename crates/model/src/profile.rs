@@ -1,8 +1,10 @@
 //! Profiles: named ways to run a recipe, and what a folder's rule says about them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::LimitWords;
@@ -10,7 +12,18 @@ use crate::name::{NameError, ProfileName, RecipeName, SecretName};
 
 /// What a machine may reach.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
@@ -65,7 +78,7 @@ pub struct Profile {
     pub args: Vec<String>,
     /// Environment inside the machine; never secrets.
     #[serde(default)]
-    pub env: std::collections::BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
     /// The network it asks for; a folder can only narrow it.
     pub network: Option<Network>,
     /// Hosts and addresses for `allowlist`.
@@ -77,6 +90,44 @@ pub struct Profile {
     /// The size of a machine that is made for it.
     #[serde(default)]
     pub limits: LimitWords,
+}
+
+/// The built-in profile that runs any command, under the same rules as every profile.
+pub const SHELL: &str = "shell";
+
+/// A recipe that ships, and the built-in profile that runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shipped {
+    /// The recipe's name.
+    pub recipe: &'static str,
+    /// The profile's name.
+    pub profile: &'static str,
+}
+
+/// Every recipe that ships, by name.
+pub const SHIPPED: &[Shipped] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// The profiles that are there without a configuration, by name.
+#[must_use]
+pub fn built_in() -> Vec<Profile> {
+    let plain = |name: &str, recipe: Option<&str>| {
+        Some(Profile {
+            name: ProfileName::new(name).ok()?,
+            recipe: recipe.map(RecipeName::new).transpose().ok()?,
+            labels: Vec::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            network: None,
+            allow: Vec::new(),
+            secrets: Vec::new(),
+            limits: LimitWords::default(),
+        })
+    };
+    let of_recipes =
+        SHIPPED.iter().filter_map(|shipped| plain(shipped.profile, Some(shipped.recipe)));
+    let mut profiles: Vec<Profile> = plain(SHELL, None).into_iter().chain(of_recipes).collect();
+    profiles.sort_by(|a, b| a.name.cmp(&b.name));
+    profiles
 }
 
 /// One entry of a folder's `profiles`: a profile by name or by label.
@@ -123,5 +174,20 @@ impl TryFrom<String> for Selector {
 impl From<Selector> for String {
     fn from(selector: Selector) -> String {
         selector.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_that_ships_has_a_built_in_profile_of_its_own() {
+        assert!(!SHIPPED.is_empty());
+        let mut names: Vec<_> = built_in().into_iter().map(|profile| profile.name).collect();
+        assert_eq!(names.len(), SHIPPED.len() + 1);
+        assert!(names.is_sorted());
+        names.dedup();
+        assert_eq!(names.len(), SHIPPED.len() + 1, "two recipes ship one profile");
     }
 }

@@ -1,5 +1,6 @@
 //! The one status: the same value for the table, the JSON, and later the TUI and the page.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -9,8 +10,9 @@ use crate::exit_check::{ExitAction, HeldPath};
 use crate::folder::Access;
 use crate::growth::VaultSize;
 use crate::health::FolderHealth;
-use crate::machine::{Limits, MachineState};
-use crate::name::{FolderId, MachineName, ProfileName};
+use crate::machine::{LimitWords, Limits, MachineState};
+use crate::name::{FolderId, MachineName, ProfileName, SecretName};
+use crate::profile::Network;
 use crate::protection::OptOut;
 use crate::session::Session;
 
@@ -313,6 +315,24 @@ pub struct ProfileView {
     pub recipe: Option<String>,
     /// Its labels.
     pub labels: Vec<String>,
+    /// Arguments before those of the command line.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Environment inside; secrets are not among it.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The widest network that it gets.
+    #[serde(default)]
+    pub network: Network,
+    /// Hosts and addresses for the network `allowlist`.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Names of the secrets that its sessions carry.
+    #[serde(default)]
+    pub secrets: Vec<SecretName>,
+    /// The size of a machine that is made for it; what is absent, the defaults say.
+    #[serde(default)]
+    pub limits: LimitWords,
     /// Comes with Ringfence, or from the configuration.
     pub built_in: bool,
 }

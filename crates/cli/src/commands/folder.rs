@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use ringfence_model::api::{ApproveRequest, FolderRequest, FolderSetRequest};
+use ringfence_model::config::{FOLDER_KEYS, FolderChange};
 use ringfence_model::exit_check::{ApproveView, ExitAction};
-use ringfence_model::folder::Access;
+use ringfence_model::folder::{Access, Exception};
 use ringfence_model::health::LeftOut;
 use ringfence_model::history::PlanView;
+use ringfence_model::name::SecretName;
 use ringfence_model::pattern::{Pattern, PatternError};
-use ringfence_model::profile::Selector;
+use ringfence_model::profile::{Network, Selector};
 use ringfence_model::status::FolderStatus;
 
+use super::rules::{self, LimitArgs, List};
 use super::{DONE, restore};
 use crate::app::App;
 use crate::args::{JsonArgs, PlanArgs};
@@ -43,31 +47,78 @@ pub enum FolderCommand {
         dir: PathBuf,
     },
     /// Change a folder's rules in the configuration file
-    Set {
-        /// A directory in the folder
-        dir: PathBuf,
-        /// Who may see it: profiles and labels, as in `claude,label:self-hosted`; `none` for nobody
-        #[arg(long, value_name = "PROFILES", value_parser = selectors)]
-        profiles: Option<Selectors>,
-        /// Whether agents may write in it
-        #[arg(long, value_name = "ro|rw", value_parser = access)]
-        access: Option<Access>,
-        /// A name that machines do not see, as in a .gitignore; again for more. Replaces those
-        /// before; `none` for none
-        #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
-        hide: Vec<Name>,
-        /// A name that machines can read but not change; again for more. Replaces those before;
-        /// `none` for none
-        #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
-        protect: Vec<Name>,
-        /// What happens to what the host might run of a session's changes: hold all of it back
-        /// until it is approved, only tell it, or nothing [default: hold back what git runs by
-        /// itself, tell the rest]
-        #[arg(long, value_name = "hold|warn|off")]
-        exit_check: Option<ExitAction>,
-    },
+    Set(Box<SetArgs>),
     /// Let in what the exit check holds back, after a look at it
     Approve(ApproveArgs),
+}
+
+/// Arguments of `folder set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// A directory in the folder
+    dir: PathBuf,
+    /// Who may see it: profiles and labels, as in `claude,label:self-hosted`; `none` for nobody
+    #[arg(long, value_name = "PROFILES", value_parser = rules::selectors)]
+    profiles: Option<List<Selector>>,
+    /// Who may not see it, whatever `--profiles` says; `none` for nobody
+    #[arg(long, value_name = "PROFILES", value_parser = rules::selectors)]
+    deny: Option<List<Selector>>,
+    /// Whether agents may write in it
+    #[arg(long, value_name = "ro|rw", value_parser = access)]
+    access: Option<Access>,
+    /// A name that machines do not see, as in a .gitignore; again for more. Replaces those
+    /// before; `none` for none
+    #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
+    hide: Vec<Name>,
+    /// A name that machines can read but not change; again for more. Replaces those before;
+    /// `none` for none
+    #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]
+    protect: Vec<Name>,
+    /// What happens to what the host might run of a session's changes: hold all of it back
+    /// until it is approved, only tell it, or nothing [default: hold back what git runs by
+    /// itself, tell the rest]
+    #[arg(long, value_name = "hold|warn|off")]
+    exit_check: Option<ExitAction>,
+    /// The widest network of a machine while this folder is attached to it
+    #[arg(long, value_name = "offline|allowlist|internet|open")]
+    network: Option<Network>,
+    /// The only hosts that are reached then, beside `--network allowlist`
+    #[arg(long, value_name = "HOSTS", value_parser = rules::words)]
+    allow: Option<List<String>>,
+    /// The largest machine that it is attached to.
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// The secrets that sessions in it may carry; `none` for none
+    #[arg(long, value_name = "NAMES", value_parser = rules::secrets)]
+    secrets: Option<List<SecretName>>,
+    /// Reasons against sharing it that you lift: home, private, system
+    #[arg(long, value_name = "REASONS", value_parser = rules::exceptions)]
+    share_anyway: Option<List<Exception>>,
+    /// A key of the rule that is left to the defaults again; again for more
+    #[arg(long, value_name = "KEY", value_parser = PossibleValuesParser::new(FOLDER_KEYS))]
+    unset: Vec<String>,
+}
+
+impl SetArgs {
+    fn request(self, path: PathBuf) -> FolderSetRequest {
+        FolderSetRequest {
+            path,
+            profiles: self.profiles.map(|list| list.0),
+            access: self.access,
+            hide: names(self.hide),
+            protect: names(self.protect),
+            exit_check: self.exit_check,
+            more: FolderChange {
+                deny: self.deny.map(|list| list.0),
+                network: self.network,
+                allow: self.allow.map(|list| list.0),
+                limits: self.limits.into(),
+                secrets: self.secrets.map(|list| list.0),
+                share_anyway: self.share_anyway.map(|list| list.0),
+                unset: self.unset,
+            },
+        }
+    }
 }
 
 /// Arguments of `folder approve`.
@@ -100,20 +151,6 @@ fn name_pattern(text: &str) -> std::result::Result<Name, String> {
 /// The patterns in place of those before, where any were given.
 fn names(given: Vec<Name>) -> Option<Vec<Pattern>> {
     (!given.is_empty()).then(|| given.into_iter().filter_map(|name| name.0).collect())
-}
-
-/// The value of `--profiles`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selectors(pub Vec<Selector>);
-
-fn selectors(text: &str) -> std::result::Result<Selectors, String> {
-    if text == "none" {
-        return Ok(Selectors(Vec::new()));
-    }
-    text.split(',')
-        .map(|one| Selector::try_from(one.trim().to_owned()).map_err(|error| error.to_string()))
-        .collect::<std::result::Result<_, _>>()
-        .map(Selectors)
 }
 
 fn access(text: &str) -> std::result::Result<Access, String> {
@@ -179,26 +216,23 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
             }
         }
         FolderCommand::Approve(args) => return approve(app, &args).await,
-        FolderCommand::Set { dir, profiles, access, hide, protect, exit_check } => {
-            let (hide, protect) = (names(hide), names(protect));
-            let none = hide.is_none() && protect.is_none() && exit_check.is_none();
-            if profiles.is_none() && access.is_none() && none {
-                return Err(usage(
-                    "nothing to set: give --profiles, --access, --hide, --protect or --exit-check",
-                )
-                .hint("ringfence folder set --help"));
-            }
-            let request = FolderSetRequest {
-                path: app.directory(Some(&dir))?,
-                profiles: profiles.map(|selectors| selectors.0),
-                access,
-                hide,
-                protect,
-                exit_check,
+        FolderCommand::Set(args) => {
+            let path = app.directory(Some(&args.dir))?;
+            let nothing = FolderSetRequest {
+                path: path.clone(),
+                profiles: None,
+                access: None,
+                hide: None,
+                protect: None,
+                exit_check: None,
+                more: FolderChange::default(),
             };
+            let request = args.request(path);
+            if request == nothing {
+                return Err(usage("nothing to set").hint("ringfence folder set --help"));
+            }
             app.post::<serde::de::IgnoredAny>(Route::new("/v1/folders/set"), &request).await?;
-            let file = app.surroundings.layout.config_file();
-            out.note(&format!("Written to {}.", out.error_style.path(&file)));
+            out.note("The rule is changed: ringfence config show");
         }
     }
     Ok(DONE)
@@ -291,17 +325,5 @@ mod tests {
         assert_eq!(read(&["none"]), Some(Vec::new()));
         assert_eq!(read(&[".env", "secrets/**"]).map(|names| names.len()), Some(2));
         assert!(name_pattern("[a").is_err());
-    }
-
-    #[test]
-    fn profiles_are_names_and_labels() {
-        let read = |text| selectors(text).map(|s| s.0.iter().map(ToString::to_string).collect());
-        assert_eq!(
-            read("claude, label:self-hosted"),
-            Ok(vec!["claude".to_owned(), "label:self-hosted".to_owned()])
-        );
-        assert_eq!(read("none"), Ok(Vec::new()));
-        assert!(read("Claude").is_err());
-        assert!(read("").is_err(), "an empty value is a typo, not nobody");
     }
 }

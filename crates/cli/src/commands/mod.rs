@@ -18,6 +18,7 @@ pub mod man;
 pub mod profile;
 pub mod recipe;
 pub mod restore;
+pub mod rules;
 pub mod run;
 pub mod session;
 pub mod shell;

@@ -123,6 +123,34 @@ pub fn profiles(profiles: &[ProfileView], style: &Style) -> String {
     table(style, &["PROFILE", "RECIPE", "LABELS", "FROM"], rows)
 }
 
+/// One profile with all that it says.
+#[must_use]
+pub fn profile(profile: &ProfileView) -> String {
+    let mut out = format!("{}\n", profile.name);
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            out.push_str(&format!("  {name:<9} {value}\n"));
+        }
+    };
+    line("recipe", profile.recipe.clone().unwrap_or_else(|| "none: any command".into()));
+    line("labels", profile.labels.join(", "));
+    line("arguments", profile.args.iter().map(|one| visible(one)).collect::<Vec<_>>().join(" "));
+    let env = profile.env.iter().map(|(name, value)| format!("{name}={}", visible(value)));
+    line("env", env.collect::<Vec<_>>().join(" "));
+    line("network", profile.network.as_str().to_owned());
+    line("allow", profile.allow.join(", "));
+    line("secrets", profile.secrets.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", "));
+    let limits = profile.limits;
+    let sizes = [
+        limits.cpus.map(|cpus| format!("{cpus} processors")),
+        limits.memory.map(|size| format!("{size} memory")),
+        limits.disk.map(|size| format!("{size} disk")),
+    ];
+    line("machine", sizes.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    line("from", (if profile.built_in { "built in" } else { "configuration" }).to_owned());
+    out
+}
+
 /// What `doctor` found, the worst first, each with its cure.
 #[must_use]
 pub fn findings(findings: &[Finding], style: &Style) -> String {
@@ -269,8 +297,15 @@ mod tests {
             name: ProfileName::new("local-qwen").expect("name"),
             recipe: Some("qwen-code".into()),
             labels: vec!["self-hosted".into()],
+            args: vec!["--yolo".into()],
+            env: [("A".to_owned(), "b c".to_owned())].into(),
+            network: ringfence_model::profile::Network::Offline,
+            allow: Vec::new(),
+            secrets: vec!["key".parse().expect("name")],
+            limits: ringfence_model::machine::LimitWords { cpus: Some(2), ..Default::default() },
             built_in: false,
         };
+        insta::assert_snapshot!("profile", super::profile(&profile));
         let all = [
             images(&[image], now(), &style),
             recipes(&[recipe], &style),

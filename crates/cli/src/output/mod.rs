@@ -1,6 +1,7 @@
 //! What reaches the person's eyes: results to standard output, everything else to
 //! standard error. No colour, no spinner, no question where there is no terminal.
 
+pub mod config;
 pub mod copies;
 pub mod diff;
 pub mod entries;

@@ -1,4 +1,4 @@
-//! Folders, profiles and the configuration.
+//! Folders.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,11 +7,9 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
-use ringfence_model::api::{
-    ApproveRequest, ConfigView, FolderLookup, FolderRequest, FolderSetRequest,
-};
+use ringfence_model::api::{ApproveRequest, FolderLookup, FolderRequest, FolderSetRequest};
 use ringfence_model::health::LeftOut;
-use ringfence_model::status::{FolderStatus, ProfileView};
+use ringfence_model::status::FolderStatus;
 
 use super::{Answer, App, stream_of};
 use crate::supervisor::Daemon;
@@ -23,9 +21,6 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/folders/set", post(set))
         .route("/v1/folders/large", get(large))
         .route("/v1/folders/approve", post(approve))
-        .route("/v1/profiles", get(profiles))
-        .route("/v1/config", get(config))
-        .route("/v1/config/check", post(check))
 }
 
 async fn list(State(daemon): App) -> Answer<Vec<FolderStatus>> {
@@ -54,17 +49,4 @@ async fn approve(State(daemon): App, Json(request): Json<ApproveRequest>) -> Res
 
 async fn large(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<Vec<LeftOut>> {
     Ok(Json(daemon.worth_leaving_out(&request.path).await?))
-}
-
-async fn profiles(State(daemon): App) -> Answer<Vec<ProfileView>> {
-    Ok(Json(daemon.profile_views()?))
-}
-
-async fn config(State(daemon): App) -> Answer<ConfigView> {
-    Ok(Json(ConfigView { text: daemon.resolved_config()? }))
-}
-
-async fn check(State(daemon): App) -> Answer<PathBuf> {
-    daemon.config.current()?;
-    Ok(Json(daemon.config.path().to_owned()))
 }

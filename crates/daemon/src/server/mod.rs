@@ -3,6 +3,7 @@
 //! Owns: routes, the caller's identity, turning results into answers. Must not: decide or
 //! do anything itself.
 
+mod config;
 mod folders;
 mod history;
 mod images;
@@ -80,6 +81,7 @@ pub async fn serve(
         .route("/v1/doctor", get(doctor))
         .route("/v1/shutdown", post(stop))
         .merge(runs::routes())
+        .merge(config::routes())
         .merge(folders::routes())
         .merge(machines::routes())
         .merge(images::routes())

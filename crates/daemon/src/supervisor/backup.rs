@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use ringfence_model::api::{BackupKeyView, FolderSetRequest};
-use ringfence_model::error::ApiError;
+use ringfence_model::config::FOLDER_KEYS;
+use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::history::{SnapshotKind, SnapshotView};
+use ringfence_model::machine::LimitWords;
 use ringfence_model::pattern::Pattern;
+use ringfence_model::profile::Network;
 use ringfence_model::status::FolderStatus;
 
 use super::protect::Want;
 use super::report::Report;
-use super::{Daemon, failed, folders};
+use super::{Daemon, failed};
 use crate::config_file::FolderEdit;
 use crate::store::ProtectionRecord;
 
@@ -44,23 +47,7 @@ impl Daemon {
     /// When the folder is unknown or the file cannot be edited.
     pub async fn set_folder(&self, request: &FolderSetRequest) -> Result<FolderStatus, ApiError> {
         let folder = self.registered(&request.path)?;
-        if let Some(profiles) = &request.profiles {
-            let names = profiles.iter().map(ToString::to_string).collect();
-            self.config.edit_folder(&folder.path, &FolderEdit::Profiles(names))?;
-        }
-        if let Some(access) = request.access {
-            self.config.edit_folder(&folder.path, &FolderEdit::Access(access))?;
-        }
-        let words = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
-        if let Some(hide) = &request.hide {
-            self.config.edit_folder(&folder.path, &FolderEdit::Hide(words(hide)))?;
-        }
-        if let Some(protect) = &request.protect {
-            self.config.edit_folder(&folder.path, &FolderEdit::Protect(words(protect)))?;
-        }
-        if let Some(action) = request.exit_check {
-            self.config.edit_folder(&folder.path, &FolderEdit::ExitCheck(action))?;
-        }
+        self.config.edit_folder(&folder.path, &edits(request)?)?;
         self.folder_status(&folder)
     }
 
@@ -110,43 +97,49 @@ impl Daemon {
             folder: folder.path,
         })
     }
+}
 
-    /// The configuration in force, defaults filled in, as TOML.
-    ///
-    /// # Errors
-    /// When the file is broken.
-    pub fn resolved_config(&self) -> Result<String, ApiError> {
-        let config = self.config.current()?;
-        let limits = self.default_limits(&config);
-        let mut text = format!(
-            "# {}\n[defaults]\nengine = \"qemu\"\ncpus = {}\nmemory = \"{}\"\ndisk = \"{}\"\nnetwork = \"{}\"\n",
-            self.config.path().display(),
-            limits.cpus,
-            limits.memory,
-            limits.disk,
-            config.defaults.network.as_str()
-        );
-        for folder in self.store.folders().map_err(failed)?.folders {
-            let rules = folders::rules_of(&folder.path, &config);
-            let quoted = toml::Value::String(folder.path.display().to_string());
-            text.push_str(&format!(
-                "\n[[folder]]\npath = {quoted}\naccess = \"{}\"\n",
-                rules.access
-            ));
-            if let Some(profiles) = &rules.profiles {
-                let names: Vec<String> =
-                    profiles.iter().map(|selector| format!("\"{selector}\"")).collect();
-                text.push_str(&format!("profiles = [{}]\n", names.join(", ")));
-            }
-            text.push_str(&format!(
-                "[folder.backup]\nenabled = {}\nkeep = \"{}\"\n",
-                rules.backup,
-                config.keep_of(&rules)
-            ));
-            if let Some(limit) = config.limit_of(&rules) {
-                text.push_str(&format!("limit = \"{limit}\"\n"));
-            }
+/// The changes that a request asks for, in an order in which each finds what it needs.
+fn edits(request: &FolderSetRequest) -> Result<Vec<FolderEdit>, ApiError> {
+    let words = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
+    let more = &request.more;
+    let mut edits = Vec::new();
+    edits.extend(unset(&more.unset, &FOLDER_KEYS)?.map(FolderEdit::Unset));
+    edits.extend(request.profiles.clone().map(FolderEdit::Profiles));
+    edits.extend(more.deny.clone().map(FolderEdit::Deny));
+    edits.extend(request.access.map(FolderEdit::Access));
+    edits.extend(request.hide.as_deref().map(|hide| FolderEdit::Hide(words(hide))));
+    edits.extend(request.protect.as_deref().map(|names| FolderEdit::Protect(words(names))));
+    edits.extend(request.exit_check.map(FolderEdit::ExitCheck));
+    if let Some(network) = more.network {
+        edits.push(FolderEdit::Network(network));
+        // The hosts belong to that one ceiling.
+        if network != Network::Allowlist {
+            edits.push(FolderEdit::Unset("allow".into()));
         }
-        Ok(text)
+    }
+    edits.extend(more.allow.clone().map(FolderEdit::Allow));
+    if more.limits != LimitWords::default() {
+        edits.push(FolderEdit::Limits(more.limits));
+    }
+    edits.extend(more.secrets.clone().map(FolderEdit::Secrets));
+    edits.extend(more.share_anyway.clone().map(FolderEdit::ShareAnyway));
+    Ok(edits)
+}
+
+/// Keys that may be unset.
+///
+/// # Errors
+/// When one is no such key.
+pub(super) fn unset<'a>(
+    keys: &'a [String],
+    known: &[&str],
+) -> Result<impl Iterator<Item = String> + use<'a>, ApiError> {
+    match keys.iter().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(keys.iter().cloned()),
+        Some(key) => {
+            let message = format!("`{key}` cannot be unset; one of {}", known.join(", "));
+            Err(ApiError::new(ErrorKind::Usage, message))
+        }
     }
 }

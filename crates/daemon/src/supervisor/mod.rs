@@ -95,7 +95,7 @@ impl Daemon {
         let images = Images::new(layout.images());
         let (lost, lost_shares) = mpsc::unbounded_channel();
         Arc::new(Self {
-            config: ConfigFile::open(layout.config_file(), home),
+            config: ConfigFile::open(layout.config_file(), layout.good_config(), home),
             vaults: Vaults::new(layout.clone(), store.clone()),
             protect: Protect::new(),
             machines: Arc::new(Machines::new(layout.clone(), store.clone(), lost)),

@@ -95,7 +95,7 @@ impl Daemon {
         }
         tracing::warn!(folder = %path, enabled = request.enabled, %by, "backup set by a person");
         if request.enabled {
-            self.config.edit_folder(&folder.path, &FolderEdit::Backup(true))?;
+            self.config.edit_folder(&folder.path, &[FolderEdit::Backup(true)])?;
             self.change_acts(&folder, |acts| {
                 acts.opt_out = None;
                 acts.pause = None;
@@ -103,7 +103,7 @@ impl Daemon {
             self.snapshot(&folder, Want::whole(SnapshotKind::Manual), &Report::nobody()).await?;
         } else {
             // The file first: the act without it is void.
-            self.config.edit_folder(&folder.path, &FolderEdit::Backup(false))?;
+            self.config.edit_folder(&folder.path, &[FolderEdit::Backup(false)])?;
             let act = OptOut { by, at: clock::now() };
             self.change_acts(&folder, |acts| acts.opt_out = Some(act))?;
         }

@@ -453,6 +453,7 @@ async fn hooks_are_found_wherever_git_looks_for_them() {
         hide: None,
         protect: None,
         exit_check: Some(ExitAction::Warn),
+        more: ringfence_model::config::FolderChange::default(),
     };
     assert_eq!(lab.daemon.set_folder(&set).await.expect("set").exit_check, Some(ExitAction::Warn));
 }

@@ -7,10 +7,12 @@ use ringfence_model::api::{
     BackupSetRequest, FolderSetRequest, HistoryQuery, PauseRequest, RestoreRequest, ShowQuery,
 };
 use ringfence_model::bytes::encode;
+use ringfence_model::config::FolderChange;
 use ringfence_model::error::ErrorKind;
 use ringfence_model::exit_check::ExitAction;
 use ringfence_model::folder::Access;
 use ringfence_model::health::LeftOut;
+use ringfence_model::profile::Network;
 use ringfence_model::protection::Actor;
 use ringfence_model::status::{FolderStatus, Protection};
 use ringfenced::supervisor::report::{Report, Told};
@@ -193,14 +195,21 @@ async fn rules_are_written_into_the_configuration() {
         hide: Some(vec![".env".parse().expect("a pattern")]),
         protect: Some(Vec::new()),
         exit_check: Some(ExitAction::Hold),
+        more: FolderChange {
+            deny: Some(vec!["codex".to_owned().try_into().expect("selector")]),
+            network: Some(Network::Offline),
+            ..FolderChange::default()
+        },
     };
     let status = lab.daemon.set_folder(&request).await.expect("set");
     assert_eq!(status.access, Access::Ro);
     assert_eq!(status.profiles, Some(vec!["label:self-hosted".to_owned()]));
-    assert!(lab.daemon.config.text().contains("self-hosted"));
-    assert!(lab.daemon.config.text().contains("exit_check = \"hold\""));
+    assert!(config_text(&lab).contains("self-hosted"));
+    assert!(config_text(&lab).contains("exit_check = \"hold\""));
+    assert!(config_text(&lab).contains("deny = [\"codex\"]"));
+    assert!(config_text(&lab).contains("network = \"offline\""));
     assert_eq!(status.exit_check, Some(ExitAction::Hold));
-    assert!(lab.daemon.config.text().contains("hide = [\".env\"]"), "{}", lab.daemon.config.text());
+    assert!(config_text(&lab).contains("hide = [\".env\"]"), "{}", config_text(&lab));
 }
 
 #[tokio::test]
@@ -262,4 +271,8 @@ async fn what_a_person_leaves_out_is_counted_and_left_alone_by_undo() {
         left_out(&status_of(&lab).await),
         [("cache/".to_owned(), 2, 1), expected[1].clone()]
     );
+}
+
+fn config_text(lab: &Lab) -> String {
+    fs::read_to_string(lab.daemon.config.path()).expect("there")
 }

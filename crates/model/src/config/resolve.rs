@@ -1,105 +1,132 @@
 //! From the file as it is written to the value in force: checks that values fit each other.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::error::{ConfigError, Mistake, nearest, with_nearest_key};
-use super::raw::{
-    Engine, RawConfig, RawDefaultBackup, RawDefaults, RawFolder, RawProfile, RawSecret,
-};
-use super::{Config, Defaults};
+use super::error::{Mistake, nearest};
+use super::fit::FolderSite;
+use super::raw::{Engine, RawDefaultBackup, RawDefaults, RawFolder, RawProfile, RawSecret};
+use super::{Defaults, Surroundings, paths};
 use crate::copy::CopyTarget;
 use crate::folder::{FolderRules, NameRules};
+use crate::health::CheckEvery;
 use crate::machine::LimitWords;
 use crate::mass_loss::{GuardRule, GuardWords};
 use crate::name::{ProfileName, SecretName};
 use crate::pattern::Pattern;
-use crate::profile::{Network, Profile};
+use crate::profile::{Network, Profile, Selector};
 use crate::retention::Keep;
 use crate::secret::{Secret, SecretSource, is_variable};
+use crate::size::Size;
 
-type Read<T> = Result<T, Mistake>;
+pub(super) type Read<T> = Result<T, Mistake>;
 
-impl Config {
-    /// Reads a configuration file's text. `home` replaces a leading `~`.
-    ///
-    /// # Errors
-    /// The first thing that is wrong, with its place.
-    pub fn parse(file: &Path, text: &str, home: &Path) -> Result<Self, ConfigError> {
-        let resolver = Resolver { text, home };
-        toml::from_str(text)
-            .map_err(|error: toml::de::Error| Mistake {
-                span: error.span(),
-                message: with_nearest_key(error.message()),
-                private: false,
-            })
-            .and_then(|raw| resolver.config(raw))
-            .map_err(|mistake| ConfigError::at(file, text, mistake))
+/// `[defaults]` as far as one file says it.
+#[derive(Default)]
+pub(super) struct DefaultWords {
+    cpus: Option<u32>,
+    memory: Option<Size>,
+    disk: Option<Size>,
+    network: Option<Network>,
+    keep: Option<Keep>,
+    limit: Option<Size>,
+    check: Option<CheckEvery>,
+    copy: Option<Vec<CopyTarget>>,
+    copy_rate: Option<Size>,
+    guard: Option<GuardWords>,
+}
+
+impl DefaultWords {
+    /// What two files say, of which no key is in both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            cpus: self.cpus.or(other.cpus),
+            memory: self.memory.or(other.memory),
+            disk: self.disk.or(other.disk),
+            network: self.network.or(other.network),
+            keep: self.keep.or(other.keep),
+            limit: self.limit.or(other.limit),
+            check: self.check.or(other.check),
+            copy: self.copy.or(other.copy),
+            copy_rate: self.copy_rate.or(other.copy_rate),
+            guard: self.guard.or(other.guard),
+        }
+    }
+
+    /// With what nobody says filled in.
+    pub(super) fn fill(self) -> Defaults {
+        Defaults {
+            cpus: self.cpus,
+            memory: self.memory,
+            disk: self.disk,
+            network: self.network.unwrap_or_default(),
+            keep: self.keep.unwrap_or_default(),
+            limit: self.limit,
+            check: self.check.unwrap_or_default(),
+            copy: self.copy.unwrap_or_default(),
+            copy_rate: self.copy_rate,
+            guard: self.guard.unwrap_or_default().over(GuardRule::default()),
+        }
     }
 }
 
-struct Resolver<'a> {
-    text: &'a str,
-    home: &'a Path,
+/// Reads the tables of one file.
+pub(super) struct Resolver<'a> {
+    /// The file's text.
+    pub text: &'a str,
+    /// What it depends on beside.
+    pub around: &'a Surroundings<'a>,
 }
 
 impl Resolver<'_> {
-    fn config(&self, raw: RawConfig) -> Read<Config> {
-        let defaults = self.defaults(raw.defaults)?;
-        let mut secrets = Vec::new();
-        for (name, secret) in raw.secret {
-            secrets.push(self.secret(&name, secret)?);
-        }
-        let mut folders: Vec<FolderRules> = Vec::new();
-        for folder in raw.folder {
-            let span = folder.span();
-            let folder = self.folder(folder.into_inner(), &secrets)?;
-            if folders.iter().any(|other| other.path == folder.path) {
-                let message = format!("folder {} is listed twice", folder.path.display());
-                return Err(Mistake::new(span, message));
-            }
-            folders.push(folder);
-        }
-        let mut profiles = Vec::new();
-        for (name, profile) in raw.profile {
-            profiles.push(profile_of(&name, profile, &secrets)?);
-        }
-        Ok(Config { defaults, folders, profiles, secrets })
-    }
-
-    fn defaults(&self, raw: RawDefaults) -> Read<Defaults> {
+    pub(super) fn defaults(&self, raw: RawDefaults) -> Read<DefaultWords> {
         // Both engines that this version knows resolve to the built-in one.
         match raw.engine {
             None | Some(Engine::Auto | Engine::Qemu) => {}
         }
         let RawDefaultBackup { keep, limit, check, copy, copy_rate } = raw.backup;
-        Ok(Defaults {
-            guard: guard(raw.guard)?.over(GuardRule::default()),
-            copy: self.copies(&copy)?,
-            copy_rate,
-            keep: self.keep(keep.as_ref())?.unwrap_or_default(),
-            limit,
-            check: check.unwrap_or_default(),
-            cpus: match raw.cpus {
-                Some(cpus) if !(1..=256).contains(cpus.get_ref()) => {
-                    return Err(Mistake::new(cpus.span(), "`cpus` must be 1 to 256"));
-                }
-                cpus => cpus.map(Spanned::into_inner),
-            },
-            memory: raw.memory,
-            disk: raw.disk,
-            network: raw.network.unwrap_or_default(),
+        let cpus = match raw.cpus {
+            Some(cpus) if !(1..=256).contains(cpus.get_ref()) => {
+                return Err(Mistake::new(cpus.span(), "`cpus` must be 1 to 256"));
+            }
+            cpus => cpus.map(Spanned::into_inner),
+        };
+        let words = |memory, disk| LimitWords { memory, disk, ..LimitWords::default() };
+        let (memory, disk) = (raw.memory, raw.disk);
+        for (size, words) in [
+            (&memory, words(memory.as_ref().map(|size| *size.get_ref()), None)),
+            (&disk, words(None, disk.as_ref().map(|size| *size.get_ref()))),
+        ] {
+            if let (Some(size), Some(mistake)) = (size, words.mistake()) {
+                return Err(Mistake::new(size.span(), mistake));
+            }
+        }
+        Ok(DefaultWords {
+            guard: raw.guard.map(|words| guard(Some(words))).transpose()?,
+            copy: copy.map(|copy| self.copies(&copy)).transpose()?,
+            copy_rate: above_nothing("copy_rate", copy_rate)?,
+            keep: self.keep(keep.as_ref())?,
+            limit: above_nothing("limit", limit)?,
+            check,
+            cpus,
+            memory: memory.map(Spanned::into_inner),
+            disk: disk.map(Spanned::into_inner),
+            network: raw.network,
         })
     }
 
-    fn folder(&self, raw: RawFolder, secrets: &[Secret]) -> Read<FolderRules> {
-        let written = raw.path.get_ref();
-        let path = expand_home(written, self.home);
-        if !path.is_absolute() {
-            let message = format!("folder path `{written}` must be absolute or start with `~/`");
-            return Err(Mistake::new(raw.path.span(), message));
-        }
+    pub(super) fn folder(
+        &self,
+        raw: RawFolder,
+        site: &FolderSite,
+        secrets: &[Secret],
+    ) -> Read<FolderRules> {
+        let who = |words: &[(Selector, Range<usize>)]| -> Vec<Selector> {
+            words.iter().map(|(who, _)| who.clone()).collect()
+        };
+        let path = self.path("folder path", &raw.path)?;
         if let Some(allow) = raw.allow.as_ref().filter(|_| raw.network != Some(Network::Allowlist))
         {
             let message = "`allow` is read only beside `network = \"allowlist\"`";
@@ -107,12 +134,12 @@ impl Resolver<'_> {
         }
         Ok(FolderRules {
             path,
-            profiles: raw.profiles.map(plain),
-            deny: plain(raw.deny),
+            profiles: site.profiles.as_deref().map(who),
+            deny: who(&site.deny),
             access: raw.access,
             backup: raw.backup.enabled.unwrap_or(true),
             keep: self.keep(raw.backup.keep.as_ref())?,
-            limit: raw.backup.limit,
+            limit: above_nothing("limit", raw.backup.limit)?,
             copy: raw.backup.copy.map(|copy| self.copies(&copy)).transpose()?,
             exclude: patterns("exclude", raw.backup.exclude)?,
             guard: guard(raw.guard)?,
@@ -129,7 +156,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn secret(&self, name: &Spanned<String>, raw: RawSecret) -> Read<Secret> {
+    pub(super) fn secret(&self, name: &Spanned<String>, raw: RawSecret) -> Read<Secret> {
         let span = name.span();
         let name = SecretName::new(name.get_ref().as_str())
             .map_err(|error| Mistake::new(span.clone(), error.to_string()))?;
@@ -146,11 +173,7 @@ impl Resolver<'_> {
                 .push(SecretSource::Keyring { service: service.into(), account: account.into() });
         }
         if let Some(file) = raw.file {
-            let path = expand_home(file.get_ref(), self.home);
-            if !path.is_absolute() {
-                let message = "`file` must be absolute or start with `~/`";
-                return Err(Mistake::new(file.span(), message));
-            }
+            let path = self.path("file", &file)?;
             sources.push(SecretSource::File(path));
         }
         if let Some(command) = raw.command {
@@ -190,6 +213,11 @@ impl Resolver<'_> {
         Ok(Secret { name, source, variable })
     }
 
+    fn path(&self, what: &str, written: &Spanned<String>) -> Read<PathBuf> {
+        paths::absolute(what, written.get_ref(), self.around)
+            .map_err(|message| Mistake::new(written.span(), message))
+    }
+
     /// A retention rule.
     fn keep(&self, words: Option<&Spanned<String>>) -> Read<Option<Keep>> {
         let Some(words) = words else { return Ok(None) };
@@ -213,7 +241,15 @@ impl Resolver<'_> {
         for text in written {
             // Somebody may have put a password there: it is not repeated.
             let mistake = |message| Mistake { private: true, ..Mistake::new(text.span(), message) };
-            let target = CopyTarget::parse(text.get_ref(), self.home)
+            // A directory is a path like every other; what is reached otherwise is none.
+            let written = match text.get_ref().as_str() {
+                path if path.starts_with(['/', '~', '$']) => paths::expand(path, self.around)
+                    .map_err(&mistake)?
+                    .to_string_lossy()
+                    .into_owned(),
+                other => other.to_owned(),
+            };
+            let target = CopyTarget::parse(&written, self.around.home)
                 .map_err(|error| mistake(error.to_string()))?;
             if targets.contains(&target) {
                 return Err(mistake(format!("{target} is listed twice")));
@@ -224,9 +260,45 @@ impl Resolver<'_> {
     }
 }
 
-fn profile_of(name: &Spanned<String>, raw: RawProfile, secrets: &[Secret]) -> Read<Profile> {
+/// One profile; `secrets` are those of all files.
+pub(super) fn profile(
+    name: &Spanned<String>,
+    raw: RawProfile,
+    secrets: &[Secret],
+    around: &Surroundings<'_>,
+) -> Read<Profile> {
     let name = ProfileName::new(name.get_ref().as_str())
         .map_err(|error| Mistake::new(name.span(), error.to_string()))?;
+    if let Some(recipe) = &raw.recipe {
+        let mut recipes = around.shipped.iter().map(|shipped| shipped.recipe);
+        if !recipes.clone().any(|known| known == recipe.get_ref().as_str()) {
+            let message = match nearest(recipe.get_ref().as_str(), recipes.by_ref()) {
+                Some(known) => {
+                    format!("there is no recipe `{}`; did you mean `{known}`?", recipe.get_ref())
+                }
+                None => format!("there is no recipe `{}`: ringfence recipe list", recipe.get_ref()),
+            };
+            return Err(Mistake::new(recipe.span(), message));
+        }
+    }
+    for label in &raw.labels {
+        if ProfileName::new(label.get_ref().as_str()).is_err() {
+            let message = format!(
+                "`{}` is not a label: use 1 to 40 of a-z, 0-9 and '-', starting with a letter or digit",
+                label.get_ref()
+            );
+            return Err(Mistake::new(label.span(), message));
+        }
+    }
+    for variable in raw.env.keys() {
+        if !is_variable(variable.get_ref()) {
+            let message = format!(
+                "`{}` is not the name of an environment variable: letters, digits and `_`",
+                variable.get_ref()
+            );
+            return Err(Mistake::new(variable.span(), message));
+        }
+    }
     let mut variables: Vec<(&str, &SecretName)> = Vec::new();
     for written in &raw.secrets {
         let Some(secret) = secrets.iter().find(|secret| secret.name.as_str() == written.get_ref())
@@ -239,14 +311,20 @@ fn profile_of(name: &Spanned<String>, raw: RawProfile, secrets: &[Secret]) -> Re
             let message = format!("secrets `{other}` and `{}` are both `{variable}`", secret.name);
             return Err(Mistake::new(written.span(), message));
         }
+        if raw.env.keys().any(|variable| *variable.get_ref() == secret.variable) {
+            let variable = &secret.variable;
+            let message =
+                format!("secret `{}` is `{variable}`, which `env` sets as well", secret.name);
+            return Err(Mistake::new(written.span(), message));
+        }
         variables.push((&secret.variable, &secret.name));
     }
     Ok(Profile {
         name,
-        recipe: raw.recipe,
+        recipe: raw.recipe.map(Spanned::into_inner),
         labels: plain(raw.labels),
         args: raw.args,
-        env: raw.env,
+        env: raw.env.into_iter().map(|(name, value)| (name.into_inner(), value)).collect(),
         network: raw.network,
         allow: hosts(raw.allow)?,
         secrets: secret_names(raw.secrets, secrets)?,
@@ -307,6 +385,16 @@ fn limits(words: Option<Spanned<LimitWords>>) -> Read<LimitWords> {
     }
 }
 
+/// A size that is not nothing.
+fn above_nothing(key: &str, size: Option<Spanned<Size>>) -> Read<Option<Size>> {
+    match size {
+        Some(size) if size.get_ref().as_bytes() == 0 => {
+            Err(Mistake::new(size.span(), format!("`{key}` must be more than nothing")))
+        }
+        size => Ok(size.map(Spanned::into_inner)),
+    }
+}
+
 fn patterns(key: &str, written: Vec<Spanned<String>>) -> Read<Vec<Pattern>> {
     let pattern = |text: Spanned<String>| {
         text.get_ref()
@@ -314,12 +402,4 @@ fn patterns(key: &str, written: Vec<Spanned<String>>) -> Read<Vec<Pattern>> {
             .map_err(|error| Mistake::new(text.span(), format!("`{key}`: {error}")))
     };
     written.into_iter().map(pattern).collect()
-}
-
-fn expand_home(path: &str, home: &Path) -> PathBuf {
-    match path.strip_prefix("~/") {
-        Some(rest) => home.join(rest),
-        None if path == "~" => home.to_owned(),
-        None => PathBuf::from(path),
-    }
 }

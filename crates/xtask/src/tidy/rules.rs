@@ -52,6 +52,7 @@ pub(super) const PROCESS_STARTERS: &[(&str, &str)] = &[
     ("crates/cli/src/client/start.rs", "the daemon"),
     ("crates/testkit/src/project.rs", "tools that are not ours, to compare with"),
     ("crates/cli/src/output/pager.rs", "the person's pager"),
+    ("crates/cli/src/editor.rs", "the person's editor"),
     ("crates/xtask/src/guards/run.rs", "cargo, tests and scenarios of a copy without its guards"),
     ("crates/share/src/confine/ids.rs", "the share itself again, in its user namespace"),
 ];
