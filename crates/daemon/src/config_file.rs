@@ -89,13 +89,8 @@ impl ConfigFile {
                 return Ok(Config::empty());
             }
             Err(error) => {
-                return Err(ConfigError {
-                    file: self.file.clone(),
-                    line: 0,
-                    column: 0,
-                    excerpt: String::new(),
-                    message: format!("cannot be read: {error}"),
-                });
+                let message = format!("cannot be read: {error}");
+                return Err(ConfigError::of_file(&self.file, message));
             }
         };
         Config::parse(&self.file, &text, &self.home)

@@ -15,6 +15,8 @@ fn profile(index: usize) -> Profile {
         env: Default::default(),
         network: None,
         allow: Vec::new(),
+        secrets: Vec::new(),
+        limits: crate::machine::LimitWords::default(),
     }
 }
 

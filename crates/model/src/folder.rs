@@ -1,5 +1,6 @@
 //! Folders: a directory of the user's under protection, its identity and rules.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -8,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::copy::CopyTarget;
 use crate::exit_check::ExitAction;
 use crate::mass_loss::GuardWords;
-use crate::name::FolderId;
+use crate::machine::LimitWords;
+use crate::name::{FolderId, SecretName};
 use crate::pattern::Pattern;
-use crate::profile::Selector;
+use crate::profile::{Network, Selector};
 use crate::retention::Keep;
 use crate::size::Size;
 
@@ -38,6 +40,15 @@ pub enum Access {
     Rw,
 }
 
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ro => "ro",
+            Self::Rw => "rw",
+        })
+    }
+}
+
 /// Names of a folder that a machine does not see, or cannot change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameRules {
@@ -54,6 +65,9 @@ pub struct FolderRules {
     pub path: PathBuf,
     /// Who may see it: `None` every profile, empty nobody.
     pub profiles: Option<Vec<Selector>>,
+    /// Who may not see it, whatever `profiles` says.
+    #[serde(default)]
+    pub deny: Vec<Selector>,
     /// How it is visible.
     pub access: Access,
     /// Whether it is backed up. `false` needs the explicit act of `backup off`: see
@@ -81,6 +95,51 @@ pub struct FolderRules {
     /// by itself is held back, the rest is told.
     #[serde(default)]
     pub exit_check: Option<ExitAction>,
+    /// The widest network of a machine while this folder is attached to it; `None`: no ceiling.
+    #[serde(default)]
+    pub network: Option<Network>,
+    /// The only hosts reached while this folder is attached, where the ceiling is `allowlist`;
+    /// `None`: those of the profile.
+    #[serde(default)]
+    pub allow: Option<Vec<String>>,
+    /// The largest machine that it is attached to.
+    #[serde(default)]
+    pub limits: LimitWords,
+    /// The secrets that sessions in this folder may carry; `None`: all of the profile's.
+    #[serde(default)]
+    pub secrets: Option<Vec<SecretName>>,
+    /// Which reasons against sharing it a person has lifted, in words.
+    #[serde(default)]
+    pub share_anyway: Vec<Exception>,
+}
+
+/// A reason against sharing a directory that a rule may lift by naming it in `share_anyway`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exception {
+    /// It is the home directory, or above it.
+    Home,
+    /// Private places lie in it, or it lies in one: keys, settings, browser profiles, password stores.
+    Private,
+    /// It belongs to the operating system.
+    System,
+}
+
+impl Exception {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Home, Self::Private, Self::System];
+
+    /// The word used in the configuration and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Private => "private",
+            Self::System => "system",
+        }
+    }
 }
 
 impl FolderRules {
@@ -90,6 +149,7 @@ impl FolderRules {
         Self {
             path: path.to_owned(),
             profiles: None,
+            deny: Vec::new(),
             access: Access::Rw,
             backup: true,
             keep: None,
@@ -99,6 +159,11 @@ impl FolderRules {
             guard: GuardWords::default(),
             names: NameRules::default(),
             exit_check: None,
+            network: None,
+            allow: None,
+            limits: LimitWords::default(),
+            secrets: None,
+            share_anyway: Vec::new(),
         }
     }
 }

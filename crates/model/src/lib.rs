@@ -28,6 +28,7 @@ pub mod profile;
 pub mod protection;
 pub mod prune;
 pub mod retention;
+pub mod secret;
 pub mod session;
 pub mod size;
 pub mod status;

@@ -34,6 +34,59 @@ impl Limits {
     }
 }
 
+/// What a configuration says about limits; what it leaves out, somebody else says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitWords {
+    /// Virtual processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Virtual size of the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Size>,
+}
+
+impl LimitWords {
+    /// The limits that these words make of wider ones: what they name is taken in their place.
+    #[must_use]
+    pub fn over(&self, wider: Limits) -> Limits {
+        Limits {
+            cpus: self.cpus.unwrap_or(wider.cpus),
+            memory: self.memory.unwrap_or(wider.memory),
+            disk: self.disk.unwrap_or(wider.disk),
+        }
+    }
+
+    /// The same limits, made no larger than these words say.
+    #[must_use]
+    pub fn cap(&self, limits: Limits) -> Limits {
+        let own = self.over(limits);
+        Limits {
+            cpus: own.cpus.min(limits.cpus),
+            memory: own.memory.min(limits.memory),
+            disk: own.disk.min(limits.disk),
+        }
+    }
+
+    /// What is wrong with them, if anything is.
+    #[must_use]
+    pub fn mistake(&self) -> Option<&'static str> {
+        if self.cpus.is_some_and(|cpus| !(1..=256).contains(&cpus)) {
+            return Some("`cpus` must be 1 to 256");
+        }
+        if self.memory.is_some_and(|memory| memory < Size::mib(512)) {
+            return Some("`memory` must be at least 512MiB: less does not start");
+        }
+        if self.disk.is_some_and(|disk| disk < Size::gib(4)) {
+            return Some("`disk` must be at least 4GiB: the image alone needs that");
+        }
+        None
+    }
+}
+
 /// The state of a machine. Transitions: [`MachineState::may_become`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -130,6 +183,17 @@ mod tests {
         assert_eq!(Limits::for_host(16, Size::gib(64)).cpus, 8);
         assert_eq!(Limits::for_host(64, Size::gib(256)).memory, Size::gib(8));
         assert_eq!(Limits::for_host(2, Size::gib(2)).memory, Size::gib(1));
+    }
+
+    #[test]
+    fn words_take_a_limit_s_place_or_hold_it_down() {
+        let wide = Limits { cpus: 4, memory: Size::gib(4), disk: Size::gib(40) };
+        let words = LimitWords { cpus: Some(8), memory: Some(Size::gib(2)), disk: None };
+        let over = words.over(wide);
+        assert_eq!((over.cpus, over.memory, over.disk), (8, Size::gib(2), Size::gib(40)));
+        let capped = words.cap(wide);
+        assert_eq!((capped.cpus, capped.memory, capped.disk), (4, Size::gib(2), Size::gib(40)));
+        assert_eq!(LimitWords::default().cap(wide), wide);
     }
 
     #[test]

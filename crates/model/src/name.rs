@@ -99,6 +99,10 @@ name!(
     RecipeName, "recipe name", 40
 );
 name!(
+    /// Names a secret; never its value.
+    SecretName, "secret name", 40
+);
+name!(
     /// Identifies a registered folder and its vault for ever, also after the folder moved.
     FolderId, "folder id", 40
 );

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{NameError, ProfileName, RecipeName};
+use crate::machine::LimitWords;
+use crate::name::{NameError, ProfileName, RecipeName, SecretName};
 
 /// What a machine may reach.
 #[derive(
@@ -70,6 +71,12 @@ pub struct Profile {
     /// Hosts and addresses for `allowlist`.
     #[serde(default)]
     pub allow: Vec<String>,
+    /// The secrets that its sessions carry, by name.
+    #[serde(default)]
+    pub secrets: Vec<SecretName>,
+    /// The size of a machine that is made for it.
+    #[serde(default)]
+    pub limits: LimitWords,
 }
 
 /// One entry of a folder's `profiles`: a profile by name or by label.

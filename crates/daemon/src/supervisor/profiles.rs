@@ -2,6 +2,7 @@
 
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::machine::LimitWords;
 use ringfence_model::name::ProfileName;
 use ringfence_model::profile::Profile;
 use ringfence_model::status::ProfileView;
@@ -34,6 +35,8 @@ fn built_in() -> Vec<Profile> {
             env: std::collections::BTreeMap::new(),
             network: None,
             allow: Vec::new(),
+            secrets: Vec::new(),
+            limits: LimitWords::default(),
         })
     };
     let of_recipes =
