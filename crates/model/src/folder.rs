@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy::CopyTarget;
 use crate::exit_check::ExitAction;
-use crate::mass_loss::GuardWords;
 use crate::machine::LimitWords;
+use crate::mass_loss::GuardWords;
 use crate::name::{FolderId, SecretName};
 use crate::pattern::Pattern;
 use crate::profile::{Network, Selector};

@@ -32,7 +32,9 @@ mod run;
 mod session_diff;
 pub mod standing;
 mod status;
+mod stricter;
 mod verify;
+mod world;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
