@@ -29,6 +29,7 @@ pub mod report;
 mod restore;
 mod retention;
 mod run;
+mod secrets;
 mod session_diff;
 pub mod standing;
 mod status;

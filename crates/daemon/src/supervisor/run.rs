@@ -14,7 +14,7 @@ use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::{Access, Folder};
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::machine::{Limits, Machine};
-use ringfence_model::name::{MachineName, ProfileName, SessionId};
+use ringfence_model::name::{MachineName, ProfileName, SecretName, SessionId};
 use ringfence_model::profile::Profile;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
@@ -23,10 +23,11 @@ use ringfence_share::SnapshotStart;
 use super::machines::Ready;
 use super::protect::Want;
 use super::report::Report;
-use super::{Daemon, failed, folders, of_kind, profiles};
+use super::{Daemon, failed, folders, of_kind, profiles, secrets};
 use crate::gateways::NetworkRule;
 use crate::guest::recipe;
 use crate::host::{child, clock, facts, files};
+use crate::secrets::Carried;
 use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
 use crate::shares::Shown;
 
@@ -45,6 +46,15 @@ struct Plan {
     access: Access,
     rule: NetworkRule,
     protected: bool,
+    /// Names of the secrets that the session carries.
+    secrets: Vec<SecretName>,
+}
+
+/// What is started inside.
+struct Command {
+    words: Vec<BytePath>,
+    working: PathBuf,
+    secrets: Vec<Carried>,
 }
 
 impl Daemon {
@@ -62,7 +72,7 @@ impl Daemon {
         let folder = self.folder_for(&request, directory.as_deref())?;
         let plan = self.admit(&request, &config, folder, directory, &report).await?;
         let id = plan.session.id.clone();
-        match self.prepare(&request, plan, &report).await {
+        match self.prepare(&request, &config, plan, &report).await {
             Ok(ready) => Ok(ready),
             Err(error) => {
                 self.abandon(&id, &error).await;
@@ -170,7 +180,14 @@ impl Daemon {
         // The machine remembers the folder before it can see a byte of it.
         self.store.set_machine(&machine).map_err(failed)?;
         self.store.set_session(&session).map_err(failed)?;
-        Ok(Plan { session, profile, folder, directory, access: admitted.access, rule, protected })
+        let rules = folder.as_ref().map(|folder| folders::rules_of(&folder.path, config));
+        let withheld = |name: &SecretName| {
+            let allowed = rules.as_ref().and_then(|rules| rules.secrets.as_ref());
+            allowed.is_some_and(|allowed| !allowed.contains(name))
+        };
+        let secrets = profile.secrets.iter().filter(|name| !withheld(name)).cloned().collect();
+        let access = admitted.access;
+        Ok(Plan { session, profile, folder, directory, access, rule, protected, secrets })
     }
 
     /// Whether a snapshot stands before the session; else the person said the folder's name.
@@ -252,10 +269,14 @@ impl Daemon {
     async fn prepare(
         self: &Arc<Self>,
         request: &RunRequest,
+        config: &Config,
         plan: Plan,
         report: &Report,
     ) -> Result<RunReady, ApiError> {
-        let Plan { mut session, profile, folder, directory, access, rule, protected } = plan;
+        let Plan { mut session, profile, folder, directory, access, rule, protected, secrets } =
+            plan;
+        // Before anything is shared or started: without them there is no run.
+        let secrets = self.read_secrets(config, &secrets).await?;
         if let Some(folder) = &folder {
             self.settle_exits(folder, report).await?;
         }
@@ -317,7 +338,8 @@ impl Daemon {
             }
             _ => PathBuf::from("/home/agent"),
         };
-        let socket = self.start_process(request, &session, &profile, &ready, &working).await?;
+        let command = Command { words: command(request, &profile), working, secrets };
+        let socket = self.start_process(request, &session, &profile, &ready, command).await?;
         self.watch(&session.id);
         Ok(RunReady { session: session.id, socket, machine: session.machine })
     }
@@ -328,7 +350,7 @@ impl Daemon {
         session: &Session,
         profile: &Profile,
         ready: &Ready,
-        working: &Path,
+        command: Command,
     ) -> Result<PathBuf, ApiError> {
         let socket = self.layout.session_socket(&session.id);
         let mut environment: BTreeMap<String, String> = request
@@ -353,13 +375,15 @@ impl Daemon {
                 exec: "/usr/lib/ringfence/exec".into(),
             },
             guest_socket: ready.ssh.service(),
-            argv: command(request, profile)
+            argv: command
+                .words
                 .iter()
                 .filter_map(BytePath::to_bytes)
                 .map(SpecBytes::new)
                 .collect(),
             env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
-            cwd: SpecBytes::new(working.as_os_str().as_bytes()),
+            secrets: secrets::variables(command.secrets),
+            cwd: SpecBytes::new(command.working.as_os_str().as_bytes()),
             terminal: request.terminal,
             socket: socket.clone(),
             record: self.layout.session(&session.id),
