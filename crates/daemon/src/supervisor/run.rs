@@ -11,7 +11,7 @@ use ringfence_model::api::{RunReady, RunRequest};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::folder::{Access, Folder};
+use ringfence_model::folder::{Access, Folder, FolderRules};
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::machine::{Limits, Machine};
 use ringfence_model::name::{MachineName, ProfileName, SecretName, SessionId};
@@ -181,11 +181,7 @@ impl Daemon {
         self.store.set_machine(&machine).map_err(failed)?;
         self.store.set_session(&session).map_err(failed)?;
         let rules = folder.as_ref().map(|folder| folders::rules_of(&folder.path, config));
-        let withheld = |name: &SecretName| {
-            let allowed = rules.as_ref().and_then(|rules| rules.secrets.as_ref());
-            allowed.is_some_and(|allowed| !allowed.contains(name))
-        };
-        let secrets = profile.secrets.iter().filter(|name| !withheld(name)).cloned().collect();
+        let secrets = carried(&profile.secrets, rules.as_ref());
         let access = admitted.access;
         Ok(Plan { session, profile, folder, directory, access, rule, protected, secrets })
     }
@@ -424,6 +420,13 @@ impl Daemon {
             tracing::warn!(%id, %error, "the share of a failed session could not be closed");
         }
     }
+}
+
+/// The secrets of a profile that a folder lets it carry.
+fn carried(secrets: &[SecretName], rules: Option<&FolderRules>) -> Vec<SecretName> {
+    let allowed = rules.and_then(|rules| rules.secrets.as_ref());
+    let may = |name: &&SecretName| allowed.is_none_or(|allowed| allowed.contains(*name));
+    secrets.iter().filter(may).cloned().collect()
 }
 
 /// The command inside: the agent's with its arguments, the person's, or a login shell.
