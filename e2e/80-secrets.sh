@@ -153,6 +153,9 @@ kill -9 "$(daemon_pid)"
 touch "$folder/stop"
 wait "$client" || die "the session did not survive the daemon"
 client=
+expect 0 ringfence log --decisions --profile keyed --json
+equal "decisions that survived it" "$(jq -r '[.decisions[].outcome] | join(" ")' "$OUT")" "admitted admitted"
+says 'carries the secrets from-file, from-command'
 
 step "gone with the session, on both sides"
 nowhere "after the run"

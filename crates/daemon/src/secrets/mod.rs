@@ -130,13 +130,19 @@ impl Why {
         let is_command = matches!(source, SecretSource::Command(_));
         let try_it = if is_command { format!("see for yourself: {place}") } else { String::new() };
         let (kind, why, hint) = match self {
-            Self::Missing if is_command => (ErrorKind::Config, "there is no such program".into(), try_it),
+            Self::Missing if is_command => {
+                (ErrorKind::Config, "there is no such program".into(), try_it)
+            }
             Self::Missing => (
                 ErrorKind::Config,
                 "it is not there".into(),
-                format!("make it, paste the secret, end with Ctrl-D: install -m 600 /dev/stdin {place}"),
+                format!(
+                    "make it, paste the secret, end with Ctrl-D: install -m 600 /dev/stdin {place}"
+                ),
             ),
-            Self::Open => (ErrorKind::Config, "others can read it".into(), format!("chmod 600 {place}")),
+            Self::Open => {
+                (ErrorKind::Config, "others can read it".into(), format!("chmod 600 {place}"))
+            }
             Self::Foreign => (
                 ErrorKind::Config,
                 "it belongs to another user".into(),
@@ -164,7 +170,9 @@ impl Why {
             Self::NotSet => (
                 ErrorKind::Config,
                 "it is not set".into(),
-                format!("set it and start the daemon anew: export {place}; ringfence daemon restart"),
+                format!(
+                    "set it and start the daemon anew: export {place}; ringfence daemon restart"
+                ),
             ),
             Self::NoEntry => (
                 ErrorKind::Config,

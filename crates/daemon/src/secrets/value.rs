@@ -76,7 +76,8 @@ pub(crate) mod handover {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SecretValue, D::Error> {
         let text = Zeroizing::new(String::deserialize(from)?);
         // The text itself never stands in a message.
-        let bytes = bytes::decode(&text).ok_or_else(|| D::Error::custom("a value is not base64"))?;
+        let bytes =
+            bytes::decode(&text).ok_or_else(|| D::Error::custom("a value is not base64"))?;
         SecretValue::new(Zeroizing::new(bytes)).map_err(D::Error::custom)
     }
 }

@@ -137,10 +137,7 @@ async fn connect(path: &Path) -> std::io::Result<UnixStream> {
 
 /// The request that registers a session. `Vec<u8>` and not a JSON value: a value would leave
 /// copies of the secrets behind.
-fn request(
-    spec: &SessionSpec,
-    secrets: &[SecretVariable],
-) -> std::io::Result<Zeroizing<Vec<u8>>> {
+fn request(spec: &SessionSpec, secrets: &[SecretVariable]) -> std::io::Result<Zeroizing<Vec<u8>>> {
     #[derive(Serialize)]
     struct Register<'a> {
         op: &'static str,

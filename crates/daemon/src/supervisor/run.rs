@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ringfence_model::admit::{self, Admitted, Request, World};
 use ringfence_model::api::{RunReady, RunRequest};
+use ringfence_model::audit::{self, Decision, Outcome};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -16,6 +17,7 @@ use ringfence_model::history::SnapshotKind;
 use ringfence_model::machine::{Limits, Machine};
 use ringfence_model::name::{MachineName, ProfileName, SecretName, SessionId};
 use ringfence_model::profile::Profile;
+use ringfence_model::protection::Actor;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 use ringfence_share::SnapshotStart;
@@ -67,10 +69,31 @@ impl Daemon {
         request: RunRequest,
         report: Report,
     ) -> Result<RunReady, ApiError> {
-        let config = self.config.current()?;
-        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
-        let folder = self.folder_for(&request, directory.as_deref())?;
-        let plan = self.admit(&request, &config, folder, directory, &report).await?;
+        self.run_by(Actor::default(), request, report).await
+    }
+
+    /// As [`Self::run`], for somebody: the decision is recorded with the name.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_by(
+        self: &Arc<Self>,
+        by: Actor,
+        request: RunRequest,
+        report: Report,
+    ) -> Result<RunReady, ApiError> {
+        let config = self.config.current();
+        let decided = match &config {
+            Ok(config) => self.decide(&request, config, &report).await,
+            Err(error) => Err(error.clone()),
+        };
+        let rules = match &decided {
+            Ok(plan) => plan.folder.as_ref().zip(config.as_ref().ok()),
+            Err(_) => None,
+        };
+        let rules = rules.map(|(folder, config)| folders::rules_of(&folder.path, config));
+        self.record_decision(&decision(by, &request, &decided, rules.as_ref()), &report);
+        let (config, plan) = (config?, decided?);
         let id = plan.session.id.clone();
         match self.prepare(&request, &config, plan, &report).await {
             Ok(ready) => Ok(ready),
@@ -79,6 +102,17 @@ impl Daemon {
                 Err(error)
             }
         }
+    }
+
+    async fn decide(
+        &self,
+        request: &RunRequest,
+        config: &Config,
+        report: &Report,
+    ) -> Result<Plan, ApiError> {
+        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
+        let folder = self.folder_for(request, directory.as_deref())?;
+        self.admit(request, config, folder, directory, report).await
     }
 
     fn folder_for(
@@ -115,7 +149,7 @@ impl Daemon {
     ) -> Result<Plan, ApiError> {
         let name = match &request.profile {
             Some(name) => name.clone(),
-            None => ProfileName::new(profiles::SHELL).map_err(failed)?,
+            None => profiles::shell(),
         };
         let profile = profiles::find(config, &name)?;
         let _one_at_a_time = self.admission.lock().await;
@@ -371,12 +405,7 @@ impl Daemon {
                 exec: "/usr/lib/ringfence/exec".into(),
             },
             guest_socket: ready.ssh.service(),
-            argv: command
-                .words
-                .iter()
-                .filter_map(BytePath::to_bytes)
-                .map(SpecBytes::new)
-                .collect(),
+            argv: command.words.iter().filter_map(BytePath::to_bytes).map(SpecBytes::new).collect(),
             env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
             secrets: secrets::variables(command.secrets),
             cwd: SpecBytes::new(command.working.as_os_str().as_bytes()),
@@ -419,6 +448,43 @@ impl Daemon {
         {
             tracing::warn!(%id, %error, "the share of a failed session could not be closed");
         }
+    }
+}
+
+/// What is recorded of a decision.
+fn decision(
+    by: Actor,
+    request: &RunRequest,
+    decided: &Result<Plan, ApiError>,
+    rules: Option<&FolderRules>,
+) -> Decision {
+    let asked = Decision {
+        time: clock::now(),
+        by,
+        outcome: Outcome::Refused,
+        profile: request.profile.clone().unwrap_or_else(profiles::shell),
+        folder: request.directory.clone(),
+        access: None,
+        machine: request.machine.clone(),
+        network: request.network,
+        session: None,
+        reasons: Vec::new(),
+    };
+    match decided {
+        Err(error) => Decision {
+            reasons: [&error.message].into_iter().chain(&error.causes).cloned().collect(),
+            ..asked
+        },
+        Ok(plan) => Decision {
+            outcome: Outcome::Admitted,
+            folder: plan.folder.as_ref().map(|folder| folder.path.clone()),
+            access: plan.folder.is_some().then_some(plan.access),
+            machine: Some(plan.session.machine.clone()),
+            network: Some(plan.rule.network),
+            session: Some(plan.session.id.clone()),
+            reasons: audit::rules_in_words(rules, &plan.secrets),
+            ..asked
+        },
     }
 }
 

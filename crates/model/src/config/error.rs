@@ -33,7 +33,7 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    pub fn new(span: Range<usize>, message: impl Into<String>) -> Self {
+    pub(super) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { span: Some(span), message: message.into(), private: false }
     }
 }

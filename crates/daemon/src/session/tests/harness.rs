@@ -15,8 +15,8 @@ use ringfence_model::api::TerminalSize;
 use ringfence_model::attach::{self, ClientSignal, Ended, FromClient, FromSession, Hello, Welcome};
 use serde::Serialize;
 
-use crate::session::record::{self, ExitRecord};
 use crate::secrets::SecretValue;
+use crate::session::record::{self, ExitRecord};
 use crate::session::{Limits, SecretVariable, SessionSpec, SpecBytes, SshFacts};
 
 /// Longest wait for anything; a loaded machine is slow.
