@@ -125,15 +125,10 @@ nowhere "while it runs"
 step "inside, only the processes of that session have it"
 cat >"$WORK/look-inside" <<'INSIDE'
 pattern=$(cat)
-for file in /proc/[0-9]*/environ; do
-    if printf '%s\n' "$pattern" | sudo grep -qaF -f - "$file" 2>/dev/null; then
-        group=$(sed 's|.*/||' "${file%/environ}/cgroup" 2>/dev/null)
-        echo "environ $group"
-    fi
+printf '%s\n' "$pattern" | sudo grep -slaF -f - /proc/[0-9]*/environ | while read -r file; do
+    sed 's|.*/|environ |' "${file%/environ}/cgroup"
 done | sort -u
-for file in /proc/[0-9]*/cmdline; do
-    if printf '%s\n' "$pattern" | sudo grep -qaF -f - "$file" 2>/dev/null; then echo "cmdline $file"; fi
-done
+printf '%s\n' "$pattern" | sudo grep -slaF -f - /proc/[0-9]*/cmdline | sed 's/^/cmdline /'
 printf '%s\n' "$pattern" | sudo grep -rlaF -f - /run /tmp /var/log /var/tmp /etc /home 2>/dev/null | sed 's/^/file /'
 sudo journalctl --no-pager 2>/dev/null | grep -qaF "$(printf '%s\n' "$pattern")" && echo journal
 env | grep -aF "$(printf '%s\n' "$pattern")" && echo own
