@@ -88,6 +88,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     tokio::spawn(Arc::clone(&daemon).note_growth());
     tokio::spawn(Arc::clone(&daemon).mind_keepers());
     tokio::spawn(Arc::clone(&daemon).mind_losses());
+    tokio::spawn(Arc::clone(&daemon).mind_rules());
     tokio::spawn(Arc::clone(&daemon).mind_holds());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);

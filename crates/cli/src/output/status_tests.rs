@@ -112,6 +112,10 @@ fn sample() -> Status {
                 mode: ShareMode::ReadWrite,
             }],
             has_seen: vec![shop.path.clone()],
+            because: Some(
+                "not in machine nda: it has seen /home/ann/nda, which profile claude may not see"
+                    .into(),
+            ),
         }],
         sessions: vec![Session {
             id: SessionId::new("20261123-1").expect("id"),
@@ -126,6 +130,7 @@ fn sample() -> Status {
             exit: None,
             guard: GuardAction::Freeze,
             mass_loss: None,
+            stricter: Vec::new(),
             opening_snapshot: None,
             closing_snapshot: None,
         }],

@@ -124,7 +124,7 @@ impl Daemon {
             limits.cpus,
             limits.memory,
             limits.disk,
-            config.defaults.network.as_str()
+            config.defaults.network.unwrap_or_default().as_str()
         );
         for folder in self.store.folders().map_err(failed)?.folders {
             let rules = folders::rules_of(&folder.path, &config);

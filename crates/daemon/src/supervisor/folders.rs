@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ringfence_model::admit::RuledFolder;
 use ringfence_model::api::FolderLookup;
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
@@ -142,13 +141,16 @@ impl Daemon {
     pub fn lookup(&self, directory: &Path) -> Result<FolderLookup, ApiError> {
         let canonical = canonical(directory)?;
         let registered = self.folder_of(&canonical)?.map(|folder| folder.path);
+        let ruled = registered.as_ref().and_then(|own| self.ruled_within(own, &canonical));
+        let registered = registered.filter(|_| ruled.is_none());
+        let root = registered.clone().or(ruled).unwrap_or_else(|| canonical.clone());
         if registered.is_none() {
-            self.may_register(&canonical)?;
+            self.may_register(&root)?;
         }
         Ok(FolderLookup {
-            guest_path: folder::guest_path(registered.as_deref().unwrap_or(&canonical)),
+            guest_path: folder::guest_path(&root),
             registered,
-            canonical,
+            canonical: root,
             vaults: self.layout.vaults(),
         })
     }
@@ -216,19 +218,14 @@ impl Daemon {
         let place = file.removed.iter().position(waits);
         let returned = place.map(|place| file.removed.remove(place));
         for other in &file.folders {
-            let relation = if canonical.starts_with(&other.path) {
-                "lies inside"
-            } else if other.path.starts_with(&canonical) {
-                "contains"
-            } else if (other.device, other.inode) == (facts.dev(), facts.ino()) {
-                "is the same directory as"
-            } else {
+            // One in another is a folder of its own; one directory has one vault.
+            if (other.device, other.inode) != (facts.dev(), facts.ino()) {
                 continue;
-            };
+            }
             return Err(ApiError::new(
                 ErrorKind::Refused,
                 format!(
-                    "{} {relation} the registered folder {}",
+                    "{} is the same directory as the registered folder {}",
                     canonical.display(),
                     other.path.display()
                 ),
@@ -307,14 +304,6 @@ impl Daemon {
     pub(super) fn same_directory(&self, folder: &Folder) -> Result<(), ApiError> {
         root_of(folder).check().map_err(|lost| lost_error(folder, &lost))
     }
-}
-
-/// Every registered folder with its rules in force.
-pub(super) fn ruled(folders: &[Folder], config: &Config) -> Vec<RuledFolder> {
-    folders
-        .iter()
-        .map(|folder| RuledFolder { id: folder.id.clone(), rules: rules_of(&folder.path, config) })
-        .collect()
 }
 
 /// The rules of one folder.

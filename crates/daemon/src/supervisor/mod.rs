@@ -34,7 +34,9 @@ mod secrets;
 mod session_diff;
 pub mod standing;
 mod status;
+mod stricter;
 mod verify;
+mod world;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

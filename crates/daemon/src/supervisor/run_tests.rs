@@ -1,5 +1,4 @@
 use ringfence_model::audit::DecisionsRequest;
-use ringfence_model::folder::FolderRules;
 use ringfence_model::layout::{Environment, Layout};
 
 use super::*;
@@ -75,21 +74,6 @@ async fn a_run_whose_secret_cannot_be_had_shares_and_starts_nothing() {
     assert_eq!(session.opening_snapshot, None);
     let runtime = daemon.store.runtime(&session.machine).expect("reads");
     assert_eq!(runtime, crate::store::MachineRuntime::default());
-}
-
-#[test]
-fn a_folder_narrows_the_secrets_and_adds_none() {
-    let name = |name: &str| SecretName::new(name).expect("name");
-    let carried = |of_profile: &[&str], of_folder: Option<&[&str]>| {
-        let mut rules = FolderRules::unspoken(Path::new("/shop"));
-        rules.secrets = of_folder.map(|names| names.iter().map(|one| name(one)).collect());
-        let names: Vec<SecretName> = of_profile.iter().map(|one| name(one)).collect();
-        super::carried(&names, Some(&rules)).iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    assert_eq!(carried(&["npm", "pypi"], None), ["npm", "pypi"]);
-    assert_eq!(carried(&["npm", "pypi"], Some(&["pypi", "other"])), ["pypi"]);
-    assert!(carried(&["npm"], Some(&[])).is_empty());
-    assert_eq!(super::carried(&[name("npm")], None), [name("npm")]);
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ impl Resolver<'_> {
             },
             memory: raw.memory,
             disk: raw.disk,
-            network: raw.network.unwrap_or_default(),
+            network: raw.network,
         })
     }
 

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
+use ringfence_model::admit::ShownNames;
+use ringfence_model::folder::NameRules;
 use rustix::fs::{CWD, Mode as Bits, OFlags, openat};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use vhost_user_backend::bitmap::BitmapMmapRegion;
@@ -97,8 +99,9 @@ impl Lab {
         };
         let meta = fs::metadata(&folder)?;
         let patterns = |words: &[&str]| words.iter().filter_map(|word| word.parse().ok()).collect();
-        let hide: Vec<_> = patterns(&[".env", "/hidden"]);
-        let protect: Vec<_> = patterns(&["/locked/**"]);
+        let own =
+            NameRules { hide: patterns(&[".env", "/hidden"]), protect: patterns(&["/locked/**"]) };
+        let shown = ShownNames { own, ..ShownNames::default() };
         let beneath = Beneath::new(Parts {
             root: opened(&folder)?,
             own_fds: opened(Path::new("/proc/self/fd"))?,
@@ -110,7 +113,7 @@ impl Lab {
                 guest_gid: 1000,
             },
             keeper: None,
-            names: Names::new(&hide, &protect).map_err(io::Error::other)?,
+            names: Names::new(&shown).map_err(io::Error::other)?,
             most_descriptors: 1024,
         })?;
         beneath.look_for_links()?;
