@@ -15,7 +15,7 @@ use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::{Access, Folder, FolderRules};
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::machine::{Limits, Machine};
-use ringfence_model::name::{MachineName, ProfileName, SessionId};
+use ringfence_model::name::{MachineName, SessionId};
 use ringfence_model::profile::Profile;
 use ringfence_model::protection::Actor;
 use ringfence_model::session::{Session, SessionState};

@@ -1,5 +1,6 @@
 use ringfence_model::audit::DecisionsRequest;
 use ringfence_model::layout::{Environment, Layout};
+use ringfence_model::name::ProfileName;
 
 use super::*;
 use crate::supervisor::report::Told;
