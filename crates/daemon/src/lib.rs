@@ -11,6 +11,7 @@ pub mod host;
 pub mod image;
 pub mod keepers;
 mod mount;
+mod secrets;
 pub mod server;
 pub mod session;
 pub mod shares;

@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 use ringfence_model::name::ProfileName;
+use ringfence_model::secret::SecretView;
 use ringfence_model::status::ProfileView;
+use serde::Serialize;
 
 use super::DONE;
 use crate::app::App;
@@ -26,6 +28,14 @@ pub enum ProfileCommand {
     },
 }
 
+/// A profile and where its secrets are read.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    profile: ProfileView,
+    carries: Vec<SecretView>,
+}
+
 /// Does it.
 ///
 /// # Errors
@@ -40,10 +50,13 @@ pub async fn run(app: &App, command: ProfileCommand) -> Result<u8> {
                 profiles.into_iter().find(|view| view.name == profile).ok_or_else(|| {
                     usage(format!("there is no profile {profile}")).hint("ringfence profile list")
                 })?;
+            let mut carries: Vec<SecretView> = app.get(Route::new("/v1/secrets")).await?;
+            carries.retain(|secret| secret.profiles.contains(&profile));
             if json.json {
-                app.out.json_object(&found)?;
+                app.out.json_object(&Shown { profile: found, carries })?;
             } else {
                 app.out.print(&lists::profiles(&[found], &app.out.style))?;
+                app.out.print(&lists::secrets(&carries, &app.out.style))?;
             }
         }
     }

@@ -2,6 +2,7 @@
 //! standard error. No colour, no spinner, no question where there is no terminal.
 
 pub mod copies;
+pub mod decisions;
 pub mod diff;
 pub mod entries;
 pub mod exit_check;

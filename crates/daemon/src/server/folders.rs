@@ -11,6 +11,7 @@ use ringfence_model::api::{
     ApproveRequest, ConfigView, FolderLookup, FolderRequest, FolderSetRequest,
 };
 use ringfence_model::health::LeftOut;
+use ringfence_model::secret::SecretView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::{Answer, App, stream_of};
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/folders/large", get(large))
         .route("/v1/folders/approve", post(approve))
         .route("/v1/profiles", get(profiles))
+        .route("/v1/secrets", get(secrets))
         .route("/v1/config", get(config))
         .route("/v1/config/check", post(check))
 }
@@ -54,6 +56,10 @@ async fn approve(State(daemon): App, Json(request): Json<ApproveRequest>) -> Res
 
 async fn large(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<Vec<LeftOut>> {
     Ok(Json(daemon.worth_leaving_out(&request.path).await?))
+}
+
+async fn secrets(State(daemon): App) -> Answer<Vec<SecretView>> {
+    Ok(Json(daemon.secret_views()?))
 }
 
 async fn profiles(State(daemon): App) -> Answer<Vec<ProfileView>> {

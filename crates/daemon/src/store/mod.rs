@@ -4,6 +4,7 @@
 //! Must not: hold state in memory that is not on disk; start or stop anything.
 
 mod acts;
+mod decisions;
 mod held;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,11 @@ use crate::guest::recipe;
 /// Runs any command, under the same rules as every profile.
 pub(super) const SHELL: &str = "shell";
 
+/// Its name.
+pub(super) fn shell() -> ProfileName {
+    ProfileName::new(SHELL).unwrap_or_else(|_| unreachable!("a word is a name"))
+}
+
 /// Every profile: a configured one replaces the built-in one of its name whole.
 pub(super) fn all(config: &Config) -> Vec<Profile> {
     let mut profiles = config.profiles.clone();

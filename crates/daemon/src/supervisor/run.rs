@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use ringfence_model::admit::{self, Admitted, Granted, Refused, Request, Traces};
 use ringfence_model::api::{RunReady, RunRequest};
+use ringfence_model::audit::{self, Decision, Outcome};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::folder::{Access, Folder};
+use ringfence_model::folder::{Access, Folder, FolderRules};
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::machine::{Limits, Machine};
-use ringfence_model::name::{MachineName, ProfileName, SessionId};
+use ringfence_model::name::{MachineName, SessionId};
 use ringfence_model::profile::Profile;
+use ringfence_model::protection::Actor;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 use ringfence_share::SnapshotStart;
@@ -24,10 +26,11 @@ use super::machines::Ready;
 use super::protect::Want;
 use super::report::Report;
 use super::world::Facts;
-use super::{Daemon, failed, folders, of_kind, profiles};
+use super::{Daemon, failed, folders, of_kind, profiles, secrets};
 use crate::gateways::NetworkRule;
 use crate::guest::recipe;
 use crate::host::{child, clock, facts, files};
+use crate::secrets::Carried;
 use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
 use crate::shares::Shown;
 
@@ -48,6 +51,13 @@ struct Plan {
     protected: bool,
 }
 
+/// What is started inside.
+struct Command {
+    words: Vec<BytePath>,
+    working: PathBuf,
+    secrets: Vec<Carried>,
+}
+
 impl Daemon {
     /// Makes everything ready for a session and starts its process.
     ///
@@ -58,18 +68,50 @@ impl Daemon {
         request: RunRequest,
         report: Report,
     ) -> Result<RunReady, ApiError> {
-        let config = self.config.current()?;
-        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
-        let folder = self.folder_for(&request, directory.as_deref())?;
-        let plan = self.admit(&request, &config, folder, directory, &report).await?;
+        self.run_by(Actor::default(), request, report).await
+    }
+
+    /// As [`Self::run`], for somebody: the decision is recorded with the name.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_by(
+        self: &Arc<Self>,
+        by: Actor,
+        request: RunRequest,
+        report: Report,
+    ) -> Result<RunReady, ApiError> {
+        let config = self.config.current();
+        let decided = match &config {
+            Ok(config) => self.decide(&request, config, &report).await,
+            Err(error) => Err(error.clone()),
+        };
+        let rules = match &decided {
+            Ok(plan) => plan.folder.as_ref().zip(config.as_ref().ok()),
+            Err(_) => None,
+        };
+        let rules = rules.map(|(folder, config)| folders::rules_of(&folder.path, config));
+        self.record_decision(&decision(by, &request, &decided, rules.as_ref()), &report);
+        let (config, plan) = (config?, decided?);
         let id = plan.session.id.clone();
-        match self.prepare(&request, plan, &report).await {
+        match self.prepare(&request, &config, plan, &report).await {
             Ok(ready) => Ok(ready),
             Err(error) => {
                 self.abandon(&id, &error).await;
                 Err(error)
             }
         }
+    }
+
+    async fn decide(
+        &self,
+        request: &RunRequest,
+        config: &Config,
+        report: &Report,
+    ) -> Result<Plan, ApiError> {
+        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
+        let folder = self.folder_for(request, directory.as_deref())?;
+        self.admit(request, config, folder, directory, report).await
     }
 
     fn folder_for(
@@ -109,7 +151,7 @@ impl Daemon {
     ) -> Result<Plan, ApiError> {
         let name = match &request.profile {
             Some(name) => name.clone(),
-            None => ProfileName::new(profiles::SHELL).map_err(failed)?,
+            None => profiles::shell(),
         };
         let profile = profiles::find(config, &name)?;
         let _one_at_a_time = self.admission.lock().await;
@@ -210,11 +252,14 @@ impl Daemon {
     async fn prepare(
         self: &Arc<Self>,
         request: &RunRequest,
+        config: &Config,
         plan: Plan,
         report: &Report,
     ) -> Result<RunReady, ApiError> {
         let Plan { mut session, profile, folder, directory, granted, rule, protected } = plan;
         let access = granted.access;
+        // Before anything is shared or started: without them there is no run.
+        let secrets = self.read_secrets(config, &granted.secrets).await?;
         if let Some(folder) = &folder {
             self.settle_exits(folder, report).await?;
         }
@@ -281,7 +326,8 @@ impl Daemon {
             }
             _ => PathBuf::from("/home/agent"),
         };
-        let socket = self.start_process(request, &session, &profile, &ready, &working).await?;
+        let command = Command { words: command(request, &profile), working, secrets };
+        let socket = self.start_process(request, &session, &profile, &ready, command).await?;
         self.watch(&session.id);
         Ok(RunReady { session: session.id, socket, machine: session.machine })
     }
@@ -292,7 +338,7 @@ impl Daemon {
         session: &Session,
         profile: &Profile,
         ready: &Ready,
-        working: &Path,
+        command: Command,
     ) -> Result<PathBuf, ApiError> {
         let socket = self.layout.session_socket(&session.id);
         let mut environment: BTreeMap<String, String> = request
@@ -317,13 +363,10 @@ impl Daemon {
                 exec: "/usr/lib/ringfence/exec".into(),
             },
             guest_socket: ready.ssh.service(),
-            argv: command(request, profile)
-                .iter()
-                .filter_map(BytePath::to_bytes)
-                .map(SpecBytes::new)
-                .collect(),
+            argv: command.words.iter().filter_map(BytePath::to_bytes).map(SpecBytes::new).collect(),
             env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
-            cwd: SpecBytes::new(working.as_os_str().as_bytes()),
+            secrets: secrets::variables(command.secrets),
+            cwd: SpecBytes::new(command.working.as_os_str().as_bytes()),
             terminal: request.terminal,
             socket: socket.clone(),
             record: self.layout.session(&session.id),
@@ -363,6 +406,43 @@ impl Daemon {
         {
             tracing::warn!(%id, %error, "the share of a failed session could not be closed");
         }
+    }
+}
+
+/// What is recorded of a decision.
+fn decision(
+    by: Actor,
+    request: &RunRequest,
+    decided: &Result<Plan, ApiError>,
+    rules: Option<&FolderRules>,
+) -> Decision {
+    let asked = Decision {
+        time: clock::now(),
+        by,
+        outcome: Outcome::Refused,
+        profile: request.profile.clone().unwrap_or_else(profiles::shell),
+        folder: request.directory.clone(),
+        access: None,
+        machine: request.machine.clone(),
+        network: request.network,
+        session: None,
+        reasons: Vec::new(),
+    };
+    match decided {
+        Err(error) => Decision {
+            reasons: [&error.message].into_iter().chain(&error.causes).cloned().collect(),
+            ..asked
+        },
+        Ok(plan) => Decision {
+            outcome: Outcome::Admitted,
+            folder: plan.folder.as_ref().map(|folder| folder.path.clone()),
+            access: plan.folder.is_some().then_some(plan.granted.access),
+            machine: Some(plan.session.machine.clone()),
+            network: Some(plan.rule.network),
+            session: Some(plan.session.id.clone()),
+            reasons: audit::rules_in_words(rules, &plan.granted.secrets),
+            ..asked
+        },
     }
 }
 

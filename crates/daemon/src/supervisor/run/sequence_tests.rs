@@ -5,6 +5,7 @@
 use std::fs;
 
 use ringfence_model::layout::{Environment, Layout};
+use ringfence_model::name::ProfileName;
 use ringfence_model::profile::Network;
 use ringfence_testkit::random::Random;
 use ringfence_testkit::reference::{Reference, Rule, Session as Seen};
