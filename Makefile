@@ -9,7 +9,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test check unit e2e install bench bench-vault bench-share guards soak fmt lint deny setup clean-demo
+.PHONY: help demo test check unit e2e install bench bench-vault bench-share guards fuzz soak fmt lint deny setup clean-demo
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -52,9 +52,13 @@ bench-share: setup ## The guarded share against the stock virtiofsd, in one mach
 guards: ## Each guard taken out: its test must turn red; ARGS picks some
 	$(CARGO) xtask guards $(ARGS)
 
-soak: ## The long forms of the tests, and the guards
+fuzz: ## Requests that no kernel sends, at the share: RINGFENCE_FUZZ_SECONDS each
+	scripts/fuzz
+
+soak: ## The long forms of the tests, the guards, the fuzzers
 	RINGFENCE_SOAK=1 scripts/test
 	$(CARGO) xtask guards
+	scripts/fuzz
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

@@ -138,6 +138,10 @@ class BareMachine:
         """What a shell script prints that the agent's user runs inside."""
         return output(*self.ssh, script)
 
+    def put(self, path, content):
+        """A file of these bytes, inside."""
+        subprocess.run([*self.ssh, f"cat > {path}"], input=content, capture_output=True, check=True)
+
 
 def free_port():
     with socket.socket() as listener:

@@ -79,10 +79,12 @@ expect 254 inside "$other" true
 says guarded
 says "may not see"
 
-step "nor may it carry what it has seen into a folder that more profiles see"
+step "nor may it carry what it has seen into a folder that more profiles see: that is only to be read"
 expect 0 ringfence folder set "$folder" --profiles claude,shell
-expect 254 inside "$other" true
+echo kept >"$other/file"
+expect 0 inside "$other" 'cat file; ! sudo sh -c "echo carried > file" && ! sudo touch new'
 says "carried over"
+equal "the file" "$(cat "$other/file")" kept
 # The other scenarios use this machine: from here on every profile may see everything in it.
 every=$(ringfence profile list --json | jq -r '[.profiles[].name] | join(",")')
 expect 0 ringfence folder set "$folder" --profiles "$every"

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, completions, config, daemon, diff, exec, folder, history, image, machine, man, profile,
-    recipe, restore, run, session, shell, show, status, undelete, undo,
+    backup, completions, config, daemon, diff, exec, folder, history, image, log, machine, man,
+    profile, recipe, restore, run, session, shell, show, status, undelete, undo,
 };
 
 /// Run AI coding agents in virtual machines of their own, with a copy of everything they can touch
@@ -69,6 +69,8 @@ pub enum Command {
     Undelete(undelete::UndeleteArgs),
     /// Put back what a session changed
     Undo(undo::UndoArgs),
+    /// What was decided about runs, and why
+    Log(log::LogArgs),
     /// The snapshots' vaults
     #[command(subcommand)]
     Backup(backup::BackupCommand),

@@ -11,6 +11,7 @@ pub mod host;
 pub mod image;
 pub mod keepers;
 mod mount;
+mod secrets;
 pub mod server;
 pub mod session;
 pub mod shares;
@@ -87,6 +88,7 @@ async fn run(layout: Layout) -> io::Result<()> {
     tokio::spawn(Arc::clone(&daemon).note_growth());
     tokio::spawn(Arc::clone(&daemon).mind_keepers());
     tokio::spawn(Arc::clone(&daemon).mind_losses());
+    tokio::spawn(Arc::clone(&daemon).mind_rules());
     tokio::spawn(Arc::clone(&daemon).mind_holds());
     let mut terminated = signal(SignalKind::terminate())?;
     let asked = Arc::clone(&daemon);

@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ringfence_model::folder::{Access, Folder, NameRules};
+use ringfence_model::admit::{Granted, ShownNames};
+use ringfence_model::folder::{Access, Folder};
 use ringfence_model::status::ShareMode;
 use ringfence_share::{
     Access as ShareAccess, Alarm, Command, Mode, ShareSpec, SnapshotStart, Watch,
@@ -68,10 +69,28 @@ pub struct ShareReport {
 /// What of a folder a share shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
+    access: Access,
+    names: ShownNames,
+}
+
+impl Shown {
+    /// What an admitted session was given: there is no other way to one.
+    #[must_use]
+    pub fn of(granted: &Granted) -> Self {
+        Self { access: granted.access, names: granted.names.clone() }
+    }
+
     /// What it allows at most.
-    pub access: Access,
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+
     /// What it hides and protects.
-    pub names: NameRules,
+    #[must_use]
+    pub const fn names(&self) -> &ShownNames {
+        &self.names
+    }
 }
 
 /// Starts the share of a folder, closed: it answers nothing yet.
@@ -102,8 +121,7 @@ pub async fn start(
         run_as: uids.map(|uids| uids.share),
         front_end: uids.map(|uids| uids.qemu),
         identity: Some((folder.device, folder.inode)),
-        hide: shown.names.hide.clone(),
-        protect: shown.names.protect.clone(),
+        names: shown.names.clone(),
         keeper: (shown.access == Access::Rw).then(|| sockets.keeper.clone()),
         threads: 0,
         without: Vec::new(),

@@ -30,7 +30,7 @@ pub(crate) mod copies;
 mod exit_check;
 mod history;
 mod kept;
-mod keyring;
+pub(crate) mod keyring;
 mod restore;
 mod retention;
 mod secrets;

@@ -1,228 +1,415 @@
-//! The admission decision: may this profile see this folder, and in which machine?
-//! A pure function over rules and what machines remember (`safety.md`, section Folders).
+//! The admission decision: may this profile see this folder, in which machine, and how?
+//! A pure function over rules, what may lie where, and running sessions (`docs/adr/0032-traces.md`).
+//!
+//! Must not: gather a fact. Whoever asks writes down what an answer says before anything can
+//! be seen.
+
+mod names;
+mod others;
+mod place;
+mod reach;
+mod rules;
+mod stricter;
+mod traces;
+mod world;
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
-use crate::folder::{Access, FolderRules};
-use crate::machine::Machine;
-use crate::name::{FolderId, MachineName, ProfileName, RecipeName};
+use crate::folder::Access;
+use crate::machine::{Limits, Machine};
+use crate::name::{FolderId, MachineName, RecipeName, SecretName};
 use crate::profile::{Network, Profile};
 
-/// A registered folder with its rules in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuledFolder {
-    /// Which folder.
-    pub id: FolderId,
-    /// What is said about it.
-    pub rules: FolderRules,
-}
+pub use names::{Placed, ShownNames};
+pub use place::{Place, Volume};
+pub use reach::Reach;
+pub use rules::{Ruled, Rules};
+pub use stricter::stricter;
+pub use traces::{Carrier, Traces};
+pub use world::{Granted, Held, Known, Open, World};
 
-impl RuledFolder {
-    fn admits(&self, profile: &Profile) -> bool {
-        self.rules
-            .profiles
-            .as_ref()
-            .is_none_or(|selectors| selectors.iter().any(|selector| selector.selects(profile)))
-    }
-}
-
-/// Everything the decision looks at.
-#[derive(Debug, Clone)]
-pub struct World<'a> {
-    /// Every registered folder. A folder that a machine has seen and that is missing
-    /// here is unknown: nobody may be shown what it held.
-    pub folders: &'a [RuledFolder],
-    /// Every profile, configured or built in.
-    pub profiles: &'a [Profile],
-    /// Every machine.
-    pub machines: &'a [Machine],
-    /// Profiles of the sessions that are not over, by machine.
-    pub running: &'a [(MachineName, ProfileName)],
-}
+use others::{carried_over, met_by_others};
+use place::leads_into;
+use rules::narrowed;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// The folder, if any.
     pub folder: Option<&'a FolderId>,
+    /// Where in the folder the command starts.
+    pub directory: Option<&'a Place>,
     /// The profile.
     pub profile: &'a Profile,
     /// The machine that the person named.
     pub machine: Option<&'a MachineName>,
-    /// The network that the person named.
+    /// The name of a machine that is made for this.
+    pub new_machine: &'a MachineName,
+    /// The network that the person named. It only narrows.
     pub network: Option<Network>,
-    /// The network where neither profile nor person says.
-    pub default_network: Network,
 }
 
 /// A yes, with what follows from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
-    /// An existing machine that may serve, or `None`: make one.
+    /// An existing machine that serves, or `None`: make one.
     pub machine: Option<MachineName>,
-    /// How the folder is attached.
-    pub access: Access,
-    /// The network: the narrower of what is allowed and what is asked for.
-    pub network: Network,
-    /// Why another machine than the person would expect is used, in one sentence each.
+    /// What the session is given.
+    pub granted: Granted,
+    /// How large a machine that is made may be.
+    pub limits: Limits,
+    /// What may lie where from now on. Written down before a byte can be seen.
+    pub held: Held,
+    /// Why another machine than the person would expect is used, in one sentence.
+    pub because: Option<String>,
+    /// What else the person should know, in one sentence each.
     pub notes: Vec<String>,
 }
 
-/// A no, with the reason and the way out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
+/// A no: every reason, and what the person can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", reasons.join("; "))]
 pub struct Refused {
-    /// Why not.
-    pub reason: String,
+    /// Why not. Never empty.
+    pub reasons: Vec<String>,
     /// What the person can do.
-    pub way_out: String,
+    pub ways_out: Vec<String>,
+}
+
+impl Refused {
+    fn add(&mut self, reason: String, way_out: String) {
+        self.reasons.push(reason);
+        if !self.ways_out.contains(&way_out) {
+            self.ways_out.push(way_out);
+        }
+    }
 }
 
 /// Decides. See the module's header.
 ///
 /// # Errors
-/// The reason for a refusal and the way out.
+/// The reasons for a refusal and the ways out.
 pub fn admit(world: &World<'_>, request: &Request<'_>) -> Result<Admitted, Refused> {
-    let folder = match request.folder {
-        Some(id) => Some(find(world, id).ok_or_else(|| Refused {
-            reason: format!("folder {id} is not registered"),
-            way_out: "ringfence folder add DIR".into(),
-        })?),
-        None => None,
-    };
-    if let Some(folder) = folder.filter(|folder| !folder.admits(request.profile)) {
-        return Err(refused_by_rule(folder, request.profile));
+    let asking = Asking::new(world, request)?;
+    let offered = request.profile.limits.cap(world.limits);
+    let limits = asking.folder.map_or(offered, |folder| world.rules.limits(&folder.place, offered));
+    let named = request.machine.map(|name| world.machines.iter().find(|m| m.name == *name));
+    let mut passed_over = Vec::new();
+    if let Some(Some(machine)) = named {
+        return match asking.or_read_only(Some(machine)) {
+            Ok(served) => Ok(served.admitted(Some(machine.name.clone()), limits, None)),
+            Err(reasons) => {
+                let name = &machine.name;
+                let of_machine = |reason| format!("machine {name} cannot be used: {reason}");
+                Err(Refused {
+                    reasons: reasons.into_iter().map(of_machine).collect(),
+                    ways_out: vec![format!(
+                        "leave out --machine and another machine is used, or: ringfence machine delete {name}"
+                    )],
+                })
+            }
+        };
     }
-    let access = folder.map_or(Access::Ro, |folder| folder.rules.access);
-    let profile_network = request.profile.network.unwrap_or(request.default_network);
-    let network = request.network.map_or(profile_network, |asked| asked.min(profile_network));
-    let mut notes = Vec::new();
-    if request.network.is_some_and(|asked| asked > profile_network) {
-        notes.push(format!(
-            "profile {} has the network `{}`; nothing on the command line widens it",
-            request.profile.name,
-            profile_network.as_str()
-        ));
+    if named.is_none() {
+        for machine in own_machines(world, request) {
+            match asking.in_machine(Some(machine), asking.access) {
+                Ok(served) => {
+                    return Ok(served.admitted(
+                        Some(machine.name.clone()),
+                        limits,
+                        because(passed_over),
+                    ));
+                }
+                Err(reasons) => passed_over.push((&machine.name, reasons.join("; "))),
+            }
+        }
+        // Somebody who has a machine that could serve may wonder why it does not.
+        for machine in world.machines.iter().filter(|other| other.folder.as_ref() != request.folder)
+        {
+            if let Some(obstacle) = world.obstacle(&machine.seen, request.profile) {
+                passed_over.push((&machine.name, format!("it has seen {obstacle}")));
+            }
+        }
     }
+    match asking.or_read_only(None) {
+        Ok(served) => Ok(served.admitted(None, limits, because(passed_over))),
+        Err(reasons) => Err(Refused {
+            reasons,
+            ways_out: vec!["end the sessions that stand against it: ringfence session list".into()],
+        }),
+    }
+}
 
-    if let Some(name) = request.machine {
-        let Some(machine) = world.machines.iter().find(|machine| machine.name == *name) else {
-            return Ok(Admitted { machine: None, access, network, notes });
-        };
-        return match objection(world, request, folder, machine) {
-            None => Ok(Admitted { machine: Some(name.clone()), access, network, notes }),
-            Some(reason) => Err(Refused {
-                reason: format!("machine {name} cannot be used: {reason}"),
-                way_out: format!(
-                    "leave out --machine and another machine is used, or: ringfence machine delete {name}"
-                ),
-            }),
-        };
-    }
+/// The machines of the folder: one made for this very recipe comes first, then the oldest.
+fn own_machines<'a>(world: &World<'a>, request: &Request<'_>) -> Vec<&'a Machine> {
     let mut own: Vec<&Machine> = world
         .machines
         .iter()
         .filter(|machine| machine.folder.as_ref() == request.folder && machine.folder.is_some())
         .collect();
-    // The machine that was made for this very recipe comes first, then the oldest.
     own.sort_by_key(|machine| (machine.recipe != request.profile.recipe, machine.created));
-    for machine in own {
-        match objection(world, request, folder, machine) {
-            None => {
-                return Ok(Admitted {
-                    machine: Some(machine.name.clone()),
-                    access,
-                    network,
-                    notes,
-                });
-            }
-            Some(reason) => notes.push(format!("not in machine {}: {reason}", machine.name)),
-        }
-    }
-    Ok(Admitted { machine: None, access, network, notes })
+    own
 }
 
-/// Why a machine may not serve a request; `None` when it may.
-fn objection(
-    world: &World<'_>,
-    request: &Request<'_>,
-    folder: Option<&RuledFolder>,
-    machine: &Machine,
-) -> Option<String> {
-    if let Some(recipe) = missing_recipe(machine, request.profile) {
-        return Some(format!("{recipe} is not installed in it"));
+fn because(passed_over: Vec<(&MachineName, String)>) -> Option<String> {
+    let sentences: Vec<String> = passed_over
+        .into_iter()
+        .map(|(name, why)| format!("not in machine {name}: {why}"))
+        .collect();
+    (!sentences.is_empty()).then(|| sentences.join(" · "))
+}
+
+/// A request that no rule of the folder itself refuses.
+struct Asking<'a> {
+    world: &'a World<'a>,
+    request: &'a Request<'a>,
+    folder: Option<&'a Known>,
+    /// How the folder is visible at most.
+    access: Access,
+}
+
+/// A machine that may serve, and how.
+struct Served {
+    granted: Granted,
+    held: Held,
+    notes: Vec<String>,
+}
+
+impl Served {
+    fn admitted(
+        self,
+        machine: Option<MachineName>,
+        limits: Limits,
+        because: Option<String>,
+    ) -> Admitted {
+        let Self { granted, held, notes } = self;
+        Admitted { machine, granted, limits, held, because, notes }
     }
-    // What the machine has seen can be on its disk: the profile must be allowed all of it.
-    for id in &machine.seen {
-        match find(world, id) {
-            None => {
-                return Some(format!(
-                    "it has seen a folder ({id}) that is not registered any more"
-                ));
-            }
-            Some(seen) if !seen.admits(request.profile) => {
-                return Some(format!(
-                    "it has seen {}, which profile {} may not see",
-                    seen.rules.path.display(),
-                    request.profile.name
-                ));
-            }
-            Some(_) => {}
+}
+
+impl<'a> Asking<'a> {
+    fn new(world: &'a World<'a>, request: &'a Request<'a>) -> Result<Self, Refused> {
+        let mut no = Refused::default();
+        let folder = request.folder.map(|id| {
+            world.known(id).ok_or_else(|| Refused {
+                reasons: vec![format!("folder {id} is not registered")],
+                ways_out: vec!["ringfence folder add DIR".into()],
+            })
+        });
+        let folder = folder.transpose()?;
+        let Some(known) = folder else {
+            return Ok(Self { world, request, folder, access: Access::Ro });
+        };
+        let profile = request.profile;
+        let start = request.directory.unwrap_or(&known.place);
+        for ruled in world.rules.around(start).filter(|ruled| !ruled.admits(profile)) {
+            refuse_by_rule(&mut no, ruled, profile);
         }
-    }
-    let folder = folder?;
-    // Sessions side by side see each other's folders through the machine.
-    for (name, other) in world.running.iter().filter(|(name, _)| *name == machine.name) {
-        let other = world.profiles.iter().find(|profile| profile.name == *other);
-        if !other.is_some_and(|other| folder.admits(other)) {
-            return Some(format!("a session runs in {name} that may not see this folder"));
-        }
-    }
-    // A writable folder carries data to whoever may see it later.
-    if folder.rules.access == Access::Rw {
-        for id in machine.seen.iter().filter(|id| **id != folder.id) {
-            let narrower = find(world, id).is_none_or(|seen| {
-                world.profiles.iter().any(|profile| folder.admits(profile) && !seen.admits(profile))
-            });
-            if narrower {
-                return Some(
-                    "it has seen a folder with stricter rules, whose content could be carried over"
-                        .into(),
+        let access = world.rules.access(&known.place);
+        let hidden = world.view(world.carried, &known.place, profile, access).hidden;
+        for carrier in World::carriers(world.carried, &known.place, &hidden) {
+            if no.reasons.is_empty()
+                && let Some(obstacle) = world.obstacle(&carrier.holds, profile)
+            {
+                let path = carrier.place.path.display();
+                no.add(
+                    format!("{path} may hold something of {obstacle}: a session that had seen it could write there"),
+                    format!("look at what is in {path}, then: ringfence folder approve {path} --contents"),
                 );
             }
         }
+        let inside = known.place.ways_to(start);
+        if no.reasons.is_empty() && inside.iter().any(|way| leads_into(way, &hidden)) {
+            let (path, start) = (known.place.path.display(), start.path.display());
+            no.add(
+                format!("{start} is hidden in {path}, because its rule is stricter"),
+                format!("make it a folder of its own: ringfence folder add {start}"),
+            );
+        }
+        if no.reasons.is_empty() { Ok(Self { world, request, folder, access }) } else { Err(no) }
     }
-    None
+
+    /// As the rules allow in this machine, or else only to be read.
+    fn or_read_only(&self, machine: Option<&Machine>) -> Result<Served, Vec<String>> {
+        let reasons = match self.in_machine(machine, self.access) {
+            Ok(served) => return Ok(served),
+            Err(reasons) if self.access == Access::Ro => return Err(reasons),
+            Err(reasons) => reasons,
+        };
+        let Ok(mut served) = self.in_machine(machine, Access::Ro) else { return Err(reasons) };
+        served
+            .notes
+            .push(format!("the folder is read-only in this session: {}", reasons.join("; ")));
+        Ok(served)
+    }
+
+    /// What follows in one machine, or in a new one; every reason why not.
+    fn in_machine(&self, machine: Option<&Machine>, access: Access) -> Result<Served, Vec<String>> {
+        let (world, profile) = (self.world, self.request.profile);
+        let mut no = machine.map_or_else(Vec::new, |machine| self.unfit(machine));
+        let names = self.folder.map_or_else(ShownNames::default, |folder| {
+            world.view(world.carried, &folder.place, profile, access)
+        });
+        let name = machine.map_or(self.request.new_machine, |machine| &machine.name);
+        let granted = Granted {
+            access,
+            names,
+            reach: Reach::EVERYTHING,
+            secrets: Vec::new(),
+            agreed: BTreeSet::new(),
+        };
+        let mut open = Open {
+            session: None,
+            machine: name.clone(),
+            profile: profile.name.clone(),
+            folder: self.request.folder.cloned(),
+            granted,
+        };
+        let (before, after) = (world.spread(None), world.spread(Some(&open)));
+        let traces = after.machines.get(name).cloned().unwrap_or_default();
+        if let Some(obstacle) = world.obstacle(&traces, profile) {
+            no.push(format!("it has seen {obstacle}"));
+        }
+        no.extend(self.beside(&open));
+        no.extend(met_by_others(world, &before, &after, &open.machine));
+        no.extend(carried_over(world, &before, &after, &open));
+        let reach = match self.reach(&traces, &open.machine) {
+            Ok(reach) => reach,
+            Err(reason) => {
+                no.push(reason);
+                Reach::EVERYTHING
+            }
+        };
+        if !no.is_empty() {
+            return Err(no);
+        }
+        let allowed = |name: &&SecretName| {
+            let lets = |allowed: &Vec<_>| allowed.contains(*name);
+            world.rules_of(&traces).all(|ruled| ruled.rules.secrets.as_ref().is_none_or(lets))
+        };
+        open.granted.secrets = profile.secrets.iter().filter(allowed).cloned().collect();
+        open.granted.reach = reach;
+        let notes = self.notes(&open.granted);
+        Ok(Served { granted: open.granted, held: after, notes })
+    }
+
+    /// Why a machine cannot serve, whatever it has seen.
+    fn unfit(&self, machine: &Machine) -> Vec<String> {
+        let mut no = Vec::new();
+        if let Some(recipe) = missing_recipe(machine, self.request.profile) {
+            no.push(format!("{recipe} is not installed in it"));
+        }
+        let own = self.request.profile.limits.cap(machine.limits);
+        let most = self.folder.map_or(own, |folder| self.world.rules.limits(&folder.place, own));
+        if most != machine.limits {
+            no.push(format!(
+                "it is larger than the rules allow: at most {} processors, {} of memory and a disk of {}",
+                most.cpus, most.memory, most.disk
+            ));
+        }
+        no
+    }
+
+    /// Why a folder cannot be attached beside what sessions have attached there.
+    fn beside(&self, open: &Open) -> Option<String> {
+        let folder = self.folder?;
+        let there = self.world.open.iter().filter(|other| other.machine == open.machine);
+        for other in there {
+            let Some(known) = other.folder.as_ref().and_then(|id| self.world.known(id)) else {
+                continue;
+            };
+            let path = known.place.path.display();
+            if known.id == folder.id {
+                let given = |open: &Open| (open.granted.access, open.granted.names.clone());
+                if given(other) != given(open) {
+                    return Some(format!(
+                        "a session has {path} there, and sees or writes other parts of it"
+                    ));
+                }
+            } else if known.place.holds(&folder.place) || folder.place.holds(&known.place) {
+                return Some(format!("a session has {path} there, and one lies in the other"));
+            }
+        }
+        None
+    }
+
+    /// The network: the narrower of what is allowed and what is asked for; where sessions run,
+    /// the one that they have.
+    fn reach(&self, traces: &Traces, name: &MachineName) -> Result<Reach, String> {
+        let (world, profile) = (self.world, self.request.profile);
+        let mut reach = narrowed(world.asked(profile), world.rules_of(traces), &profile.allow);
+        if let Some(asked) = self.request.network {
+            reach = reach.and(&Reach::new(asked, &profile.allow));
+        }
+        for other in world.open.iter().filter(|other| other.machine == *name) {
+            let there = &other.granted.reach;
+            if !there.is_within(&reach) {
+                return Err(format!(
+                    "a session runs there with the network `{}`, and this one may only have `{}`",
+                    there.network.as_str(),
+                    reach.network.as_str()
+                ));
+            }
+            reach = there.clone();
+        }
+        Ok(reach)
+    }
+
+    fn notes(&self, granted: &Granted) -> Vec<String> {
+        let (world, profile) = (self.world, self.request.profile);
+        let mut notes = Vec::new();
+        let wanted = self.request.network.or(profile.network).or(world.network).unwrap_or_default();
+        if granted.reach.network < wanted {
+            notes.push(format!(
+                "the network is `{}` and not `{}`: the strictest rule counts, and nothing widens it",
+                granted.reach.network.as_str(),
+                wanted.as_str()
+            ));
+        }
+        for name in profile.secrets.iter().filter(|name| !granted.secrets.contains(name)) {
+            notes.push(format!("secret {name} stays out: the rule of a folder here leaves it out"));
+        }
+        let path = self.folder.map(|folder| folder.place.path.as_path());
+        for way in &granted.names.hidden {
+            let path = path.map(|path| path.join(way)).unwrap_or_default();
+            notes.push(format!("{} is hidden: its rule is stricter", path.display()));
+        }
+        notes
+    }
 }
 
 fn missing_recipe<'a>(machine: &Machine, profile: &'a Profile) -> Option<&'a RecipeName> {
     profile.recipe.as_ref().filter(|recipe| machine.recipe.as_ref() != Some(recipe))
 }
 
-fn find<'a>(world: &World<'a>, id: &FolderId) -> Option<&'a RuledFolder> {
-    world.folders.iter().find(|folder| folder.id == *id)
-}
-
-fn refused_by_rule(folder: &RuledFolder, profile: &Profile) -> Refused {
-    let allowed: Vec<String> = folder
-        .rules
-        .profiles
-        .iter()
-        .flatten()
-        .map(ToString::to_string)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let path = folder.rules.path.display();
-    let names = if allowed.is_empty() { "no profile".to_owned() } else { allowed.join(", ") };
-    Refused {
-        reason: format!("profile {} may not see {path}; its rule allows {names}", profile.name),
-        way_out: format!("ringfence folder set {path} --profiles {}", profile.name),
+fn refuse_by_rule(no: &mut Refused, ruled: &Ruled, profile: &Profile) {
+    let (path, name) = (ruled.place.path.display(), &profile.name);
+    let denied = ruled.rules.deny.iter().find(|selector| selector.selects(profile));
+    if let Some(selector) = denied {
+        no.add(
+            format!("profile {name} may not see {path}: its rule denies {selector}"),
+            "use another profile, or change the rule: ringfence config edit".into(),
+        );
+        return;
     }
+    let allowed: BTreeSet<String> =
+        ruled.rules.profiles.iter().flatten().map(ToString::to_string).collect();
+    let allowed: Vec<String> = allowed.into_iter().collect();
+    let names = if allowed.is_empty() { "no profile".to_owned() } else { allowed.join(", ") };
+    let wider: Vec<String> = allowed.into_iter().chain([name.to_string()]).collect();
+    no.add(
+        format!("profile {name} may not see {path}; its rule allows {names}"),
+        format!(
+            "use another profile, or: ringfence folder set {path} --profiles {}",
+            wider.join(",")
+        ),
+    );
 }
 
 #[cfg(test)]
-#[path = "admit_tests.rs"]
+mod sequence_tests;
+#[cfg(test)]
+mod test_world;
+#[cfg(test)]
+#[path = "admit/admit_tests.rs"]
 mod tests;

@@ -199,6 +199,10 @@ pub struct ApproveRequest {
     /// Also where the host has changed a path since: the snapshot before it has that.
     #[serde(default)]
     pub all: bool,
+    /// Instead: that everything in the folder may be seen by whoever may see the folder, also
+    /// what sessions may have left there of others.
+    #[serde(default)]
+    pub contents: bool,
 }
 
 /// `POST /v1/machines`

@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Decisions;
 use crate::config::ConfigView;
 use crate::exit_check::{ApproveView, SessionView};
 use crate::health::{CheckView, RepairView};
@@ -78,6 +79,7 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("prune", "ringfence backup prune --json", schema::<Document<PruneView>>()),
         ("versions", "ringfence session kept --json", schema::<Document<Versions>>()),
         ("session", "ringfence session show --json", schema::<Document<SessionView>>()),
+        ("decisions", "ringfence log --decisions --json", schema::<Document<Decisions>>()),
         ("approve", "ringfence folder approve --json", schema::<Document<ApproveView>>()),
         (
             "session-diff",

@@ -224,6 +224,8 @@ pub enum FolderError {
         path: PathBuf,
         /// What it contains.
         holds: PathBuf,
+        /// The exception that lifts it; `None`: nothing does.
+        lifted_by: Option<Exception>,
     },
     /// Inside a private directory.
     #[error("{path} lies inside {inside}, which no agent may see")]
@@ -232,6 +234,8 @@ pub enum FolderError {
         path: PathBuf,
         /// What it lies in.
         inside: PathBuf,
+        /// The exception that lifts it; `None`: nothing does.
+        lifted_by: Option<Exception>,
     },
     /// Part of the operating system.
     #[error("{0} belongs to the operating system, not to a project")]
@@ -266,14 +270,40 @@ const SYSTEM: [&str; 14] = [
 const CONTAINERS: [&str; 9] =
     ["/home", "/srv", "/mnt", "/media", "/opt", "/tmp", "/usr", "/var", "/Users"];
 
-/// Decides whether a canonical path may become a folder.
-///
-/// `home` is the user's home directory; `private` are Ringfence's own directories and
-/// the places where keys and browser profiles live.
+impl FolderError {
+    /// The exception that lifts it, where a rule names it in words; `None`: nothing does.
+    #[must_use]
+    pub const fn lifted_by(&self) -> Option<Exception> {
+        match self {
+            Self::Home(_) => Some(Exception::Home),
+            Self::Above { lifted_by, .. } | Self::Inside { lifted_by, .. } => *lifted_by,
+            Self::System(_) => Some(Exception::System),
+            Self::Root | Self::NotUtf8(_) | Self::ControlCharacter(_) => None,
+        }
+    }
+}
+
+/// What must not be shared, and why. All paths are canonical.
+#[derive(Debug, Clone, Copy)]
+pub struct Guarded<'a> {
+    /// The user's home directory.
+    pub home: &'a Path,
+    /// Where keys, settings, passwords and browser profiles live.
+    pub private: &'a [PathBuf],
+    /// Ringfence's own directories, and those of second copies: never, whatever a rule says.
+    pub own: &'a [PathBuf],
+}
+
+/// Decides whether a canonical path may become a folder. `lifted` are the exceptions that the
+/// folder's rule names.
 ///
 /// # Errors
 /// The reason why not.
-pub fn may_be_folder(path: &Path, home: &Path, private: &[PathBuf]) -> Result<(), FolderError> {
+pub fn may_be_folder(
+    path: &Path,
+    guarded: Guarded<'_>,
+    lifted: &[Exception],
+) -> Result<(), FolderError> {
     let Some(text) = path.to_str() else { return Err(FolderError::NotUtf8(path.to_owned())) };
     if text.chars().any(char::is_control) {
         return Err(FolderError::ControlCharacter(path.to_owned()));
@@ -281,19 +311,33 @@ pub fn may_be_folder(path: &Path, home: &Path, private: &[PathBuf]) -> Result<()
     if path == Path::new("/") {
         return Err(FolderError::Root);
     }
-    if path == home {
+    let Guarded { home, private, own } = guarded;
+    let may = |exception: Exception| lifted.contains(&exception);
+    if path == home && !may(Exception::Home) {
         return Err(FolderError::Home(path.to_owned()));
     }
-    if home.starts_with(path) {
-        return Err(FolderError::Above { path: path.to_owned(), holds: home.to_owned() });
+    let (home_place, above_home) = ([home.to_owned()], path != home);
+    let homes: &[PathBuf] = if above_home { &home_place } else { &[] };
+    for (places, lifted_by) in
+        [(homes, Some(Exception::Home)), (own, None), (private, Some(Exception::Private))]
+    {
+        if lifted_by.is_some_and(may) {
+            continue;
+        }
+        for place in places {
+            if place.starts_with(path) {
+                let (path, holds) = (path.to_owned(), place.clone());
+                return Err(FolderError::Above { path, holds, lifted_by });
+            }
+            // A project lies in the home directory.
+            if path.starts_with(place) && lifted_by != Some(Exception::Home) {
+                let (path, inside) = (path.to_owned(), place.clone());
+                return Err(FolderError::Inside { path, inside, lifted_by });
+            }
+        }
     }
-    for place in private {
-        if place.starts_with(path) {
-            return Err(FolderError::Above { path: path.to_owned(), holds: place.clone() });
-        }
-        if path.starts_with(place) {
-            return Err(FolderError::Inside { path: path.to_owned(), inside: place.clone() });
-        }
+    if may(Exception::System) {
+        return Ok(());
     }
     let system = SYSTEM.iter().any(|place| path.starts_with(place));
     let container = CONTAINERS.iter().any(|place| path == Path::new(place));
@@ -310,9 +354,10 @@ mod tests {
     #[test]
     fn only_projects_become_folders() {
         let home = Path::new("/home/ann");
-        let private =
-            [PathBuf::from("/home/ann/.ssh"), PathBuf::from("/home/ann/.local/state/ringfence")];
-        let ask = |path: &str| may_be_folder(Path::new(path), home, &private);
+        let private = [PathBuf::from("/home/ann/.ssh")];
+        let own = [PathBuf::from("/home/ann/.local/state/ringfence")];
+        let guarded = Guarded { home, private: &private, own: &own };
+        let ask = |path: &str| may_be_folder(Path::new(path), guarded, &[]);
         assert_eq!(ask("/home/ann/code/shop"), Ok(()));
         assert_eq!(ask("/tmp/x"), Ok(()));
         assert_eq!(ask("/"), Err(FolderError::Root));
@@ -327,6 +372,49 @@ mod tests {
         assert!(matches!(ask("/etc/nginx"), Err(FolderError::System(_))));
         assert!(matches!(ask("/tmp"), Err(FolderError::System(_))));
         assert!(matches!(ask("/tmp/a\nb"), Err(FolderError::ControlCharacter(_))));
+    }
+
+    #[test]
+    fn an_exception_in_words_lifts_its_own_reason_and_never_ringfence_s_directories() {
+        use Exception::{Home, Private, System};
+        let home = Path::new("/home/ann");
+        let private = [PathBuf::from("/home/ann/.ssh"), PathBuf::from("/home/ann/.config")];
+        let own = [PathBuf::from("/home/ann/.config/ringfence"), PathBuf::from("/var/lib/rf")];
+        let guarded = Guarded { home, private: &private, own: &own };
+        let ask = |path: &str, lifted: &[Exception]| {
+            may_be_folder(Path::new(path), guarded, lifted)
+                .map_err(|error| error.lifted_by().map(Exception::as_str))
+        };
+        for (path, wanted) in [
+            ("/home/ann", Home),
+            ("/home", Home),
+            ("/home/ann/.ssh", Private),
+            ("/home/ann/.config/nvim", Private),
+            ("/etc/nginx", System),
+        ] {
+            assert_eq!(ask(path, &[]), Err(Some(wanted.as_str())), "{path}");
+            let others: Vec<_> = Exception::ALL.into_iter().filter(|one| *one != wanted).collect();
+            assert_eq!(ask(path, &others), Err(Some(wanted.as_str())), "{path}");
+        }
+        assert_eq!(ask("/home/ann/.ssh", &[Private]), Ok(()));
+        assert_eq!(ask("/home/ann/.config/nvim", &[Private]), Ok(()));
+        assert_eq!(ask("/etc/nginx", &[System]), Ok(()));
+        for never in [
+            "/",
+            "/home/ann",
+            "/home/ann/.config",
+            "/home/ann/.config/ringfence",
+            "/home/ann/.config/ringfence/x",
+            "/var/lib",
+            "/var/lib/rf/vaults",
+        ] {
+            assert_eq!(ask(never, &Exception::ALL), Err(None), "{never}");
+        }
+        // Where Ringfence lives elsewhere, home can be shared by somebody who says both.
+        let own = [PathBuf::from("/data/rf")];
+        let guarded = Guarded { own: &own, ..guarded };
+        assert!(may_be_folder(home, guarded, &[Home]).is_err());
+        assert_eq!(may_be_folder(home, guarded, &[Home, Private]), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod api;
 pub mod attach;
+pub mod audit;
 pub mod bytes;
 pub mod config;
 pub mod copy;

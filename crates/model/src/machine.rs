@@ -1,10 +1,9 @@
 //! Machines: their limits, their states and what they remember.
 
-use std::collections::BTreeSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admit::Traces;
 use crate::name::{FolderId, MachineName, RecipeName};
 use crate::size::Size;
 
@@ -166,8 +165,11 @@ pub struct Machine {
     pub slot: u32,
     /// The folder it was made for.
     pub folder: Option<FolderId>,
-    /// Every folder it has ever seen. Only grows; goes with the disk.
-    pub seen: BTreeSet<FolderId>,
+    /// What may lie on its disk: every folder it has ever seen. Only grows; goes with the disk.
+    pub seen: Traces,
+    /// Why it is used and no other, when that was last a question.
+    #[serde(default)]
+    pub because: Option<String>,
     /// When it was made.
     pub created: jiff::Timestamp,
 }

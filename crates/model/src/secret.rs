@@ -1,9 +1,14 @@
 //! Secrets: their names and where each is read. Owns the words; a value never stands here, and
 //! who reads one, and for how long, is the daemon's.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use crate::name::SecretName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::visible;
+use crate::name::{ProfileName, SecretName};
 
 /// A secret of the configuration: where it is read and how a session gets to see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +39,48 @@ pub enum SecretSource {
     Environment(String),
 }
 
+/// How a session gets to use a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// Its processes have the value in this variable, and could tell it to anybody whom they reach.
+    Environment(String),
+}
+
+/// One secret, as `profile show` tells of it: `GET /v1/secrets`. Its value is nowhere here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretView {
+    /// Its name.
+    pub name: SecretName,
+    /// Where it is read, in words.
+    pub source: String,
+    /// The environment variable that has it inside.
+    pub variable: String,
+    /// The profiles whose sessions carry it.
+    pub profiles: Vec<ProfileName>,
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keyring { service, account } => {
+                write!(f, "the keyring's entry {}/{}", visible(service), visible(account))
+            }
+            Self::File(path) => write!(f, "the file {}", visible(&path.to_string_lossy())),
+            Self::Command(words) => {
+                write!(f, "the command `{}`", visible(words.first().map_or("", String::as_str)))
+            }
+            Self::Environment(variable) => write!(f, "the daemon's variable {variable}"),
+        }
+    }
+}
+
 impl Secret {
+    /// How a session gets to use it.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        Delivery::Environment(self.variable.clone())
+    }
+
     /// The variable of a secret that does not say: its name in capitals, `-` as `_`.
     #[must_use]
     pub fn default_variable(name: &SecretName) -> String {
@@ -54,6 +100,18 @@ pub fn is_variable(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_told_in_words_and_in_one_line() {
+        let words = |source: SecretSource| source.to_string();
+        let entry = SecretSource::Keyring { service: "api".into(), account: "ann".into() };
+        assert_eq!(words(entry), "the keyring's entry api/ann");
+        assert_eq!(words(SecretSource::File("/h/a\nb".into())), "the file /h/a\\nb");
+        // Arguments are left out: people put tokens there.
+        let command = SecretSource::Command(vec!["pass".into(), "hunter2".into()]);
+        assert_eq!(words(command), "the command `pass`");
+        assert_eq!(words(SecretSource::Environment("KEY".into())), "the daemon's variable KEY");
+    }
 
     #[test]
     fn a_secret_s_variable_follows_its_name() {

@@ -16,7 +16,8 @@ pub enum SessionState {
     Preparing,
     /// The command runs.
     Running,
-    /// The guard against mass loss stopped it: whatever touches the folder waits.
+    /// The guard against mass loss stopped it, or a rule that became stricter: whatever
+    /// touches the folder waits.
     Frozen,
     /// The command ended; the closing snapshot is being taken.
     Closing,
@@ -122,6 +123,9 @@ pub struct Session {
     /// That it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mass_loss: Option<MassLoss>,
+    /// What the rules keep from it now and did not when it began; somebody has to decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stricter: Vec<String>,
     /// The folder's state before it.
     pub opening_snapshot: Option<String>,
     /// The folder's state after it.

@@ -75,6 +75,9 @@ pub struct MachineStatus {
     pub shares: Vec<ShareStatus>,
     /// Paths of the folders that it has ever seen.
     pub has_seen: Vec<PathBuf>,
+    /// Why it is used and no other, when that was last a question; absent: it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
 
 /// How a share answers the machine.

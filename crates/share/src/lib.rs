@@ -16,6 +16,8 @@ mod keep;
 pub mod keeper;
 mod mass_loss;
 pub mod ops;
+#[cfg(any(test, feature = "raw"))]
+pub mod raw;
 pub mod rules;
 mod run;
 pub mod spec;

@@ -196,7 +196,7 @@ fn start(spec: &ShareSpec) -> Result<(Daemon, Listener, Ready), RunError> {
             guest_gid: spec.guest_gid,
         },
         keeper,
-        names: Names::new(&spec.hide, &spec.protect).map_err(RunError::Spec)?,
+        names: Names::new(&spec.names).map_err(RunError::Spec)?,
         most_descriptors: inside.descriptors,
     })
     .map_err(|error| server(error.to_string()))?;

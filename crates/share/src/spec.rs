@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ringfence_model::pattern::Pattern;
+use ringfence_model::admit::ShownNames;
 use serde::{Deserialize, Serialize};
 
 use crate::keep::SnapshotStart;
@@ -52,12 +52,9 @@ pub struct ShareSpec {
     /// is kept and no journal is written.
     #[serde(default)]
     pub keeper: Option<PathBuf>,
-    /// Names that do not exist for a guest.
+    /// Names that do not exist for a guest, or that it can read and not change.
     #[serde(default)]
-    pub hide: Vec<Pattern>,
-    /// Names that a guest can read and not change.
-    #[serde(default)]
-    pub protect: Vec<Pattern>,
+    pub names: ShownNames,
     /// Threads that carry out operations, at most 16. With none, the thread that takes a
     /// request in carries it out: one after the other, and without a switch of threads.
     #[serde(default)]

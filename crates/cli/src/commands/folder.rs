@@ -48,7 +48,7 @@ pub enum FolderCommand {
     },
     /// Change a folder's rules in the configuration file
     Set(Box<SetArgs>),
-    /// Let in what the exit check holds back, after a look at it
+    /// Let in what the exit check holds back, or say that a folder's contents are its own
     Approve(ApproveArgs),
 }
 
@@ -132,6 +132,10 @@ pub struct ApproveArgs {
     /// Forget it instead: the folder stays as it is, its snapshots keep what is held back
     #[arg(long)]
     pub drop: bool,
+    /// Instead: say that everything in the folder may be seen by whoever may see the folder, also
+    /// what sessions may have left there of other folders
+    #[arg(long, conflicts_with_all = ["all", "drop"])]
+    pub contents: bool,
     /// Plan.
     #[command(flatten)]
     pub plan: PlanArgs,
@@ -241,6 +245,9 @@ pub async fn run(app: &App, command: FolderCommand) -> Result<u8> {
 /// Shows what is held back, asks, and lets it in or forgets it.
 async fn approve(app: &App, args: &ApproveArgs) -> Result<u8> {
     let folder = one(app, &args.dir).await?;
+    if args.contents {
+        return approve_contents(app, args, folder.path).await;
+    }
     if folder.held_count == 0 {
         if args.plan.json.json {
             let target = folder.path.display().to_string();
@@ -261,6 +268,7 @@ async fn approve(app: &App, args: &ApproveArgs) -> Result<u8> {
         agreed: None,
         drop: args.drop,
         all: args.all,
+        contents: false,
     };
     let route = || Route::new("/v1/folders/approve");
     let view: ApproveView = app.stream(route(), &request).await?;
@@ -287,6 +295,42 @@ async fn approve(app: &App, args: &ApproveArgs) -> Result<u8> {
         app.out.json_object(&view)?;
     } else {
         app.out.note(&exit_check::done(&view, args.drop, &app.out.error_style));
+    }
+    Ok(DONE)
+}
+
+/// Shows what sessions may have left in a folder, asks, and has it forgotten.
+async fn approve_contents(app: &App, args: &ApproveArgs, folder: PathBuf) -> Result<u8> {
+    let path = app.out.error_style.path(&folder);
+    let mut request = ApproveRequest {
+        folder,
+        dry_run: true,
+        agreed: None,
+        drop: false,
+        all: false,
+        contents: true,
+    };
+    let route = || Route::new("/v1/folders/approve");
+    let mut view: ApproveView = app.stream(route(), &request).await?;
+    if !args.plan.json.json {
+        for note in &view.plan.notes {
+            app.out.say(&format!("{path}: {}", ringfence_model::bytes::visible(note)));
+        }
+        app.out.say(&format!(
+            "From then on whoever may see {path} may see all that is in it. Look at it first."
+        ));
+    }
+    if !args.plan.dry_run {
+        if !restore::agreed(app, &args.plan, "ringfence folder approve --contents").await? {
+            return Ok(DONE);
+        }
+        request.dry_run = false;
+        view = app.stream(route(), &request).await?;
+    }
+    if args.plan.json.json {
+        app.out.json_object(&view)?;
+    } else if view.plan.applied {
+        app.out.note(&format!("What is in {path} is its own now."));
     }
     Ok(DONE)
 }

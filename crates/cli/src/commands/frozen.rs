@@ -1,4 +1,4 @@
-//! A session that the guard against mass loss stopped: noticed while it is attached, decided
+//! A session that the guard against mass loss, or a stricter rule, stopped: noticed while it is attached, decided
 //! about where there is a terminal, left as it is where there is none.
 
 use std::time::Duration;
@@ -47,6 +47,10 @@ fn bell(app: &App) -> String {
 }
 
 fn what(session: &Session) -> String {
+    if !session.stricter.is_empty() {
+        let reasons = ringfence_model::bytes::visible(&session.stricter.join("; "));
+        return format!("session {}: the rules became stricter: {reasons}", session.id);
+    }
     let folder = session.folder_path.as_deref().map(|path| path.display().to_string());
     format!(
         "session {} removed or rewrote {} files of {} at once",

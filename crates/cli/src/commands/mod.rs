@@ -13,6 +13,7 @@ pub mod folder;
 pub mod frozen;
 pub mod history;
 pub mod image;
+pub mod log;
 pub mod machine;
 pub mod man;
 pub mod profile;
@@ -57,6 +58,7 @@ pub async fn run(app: &App, command: Command) -> Result<u8> {
         Command::Restore(args) => restore::run(app, &args).await,
         Command::Undelete(args) => undelete::run(app, &args).await,
         Command::Undo(args) => undo::run(app, &args).await,
+        Command::Log(args) => log::run(app, &args).await,
         Command::Backup(command) => backup::run(app, command).await,
         Command::Image(command) => image::run(app, command).await,
         Command::Recipe(command) => recipe::run(app, command).await,

@@ -5,7 +5,9 @@ use clap::{Args, Subcommand};
 use ringfence_model::config::{PROFILE_KEYS, ProfileChange, ProfileRemoval};
 use ringfence_model::name::{ProfileName, RecipeName, SecretName};
 use ringfence_model::profile::Network;
+use ringfence_model::secret::SecretView;
 use ringfence_model::status::ProfileView;
+use serde::Serialize;
 
 use super::DONE;
 use super::rules::{self, LimitArgs, List};
@@ -95,6 +97,14 @@ impl ProfileArgs {
     }
 }
 
+/// A profile and where its secrets are read.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    profile: ProfileView,
+    carries: Vec<SecretView>,
+}
+
 /// Does it.
 ///
 /// # Errors
@@ -123,10 +133,13 @@ pub async fn run(app: &App, command: ProfileCommand) -> Result<u8> {
                 profiles.into_iter().find(|view| view.name == profile).ok_or_else(|| {
                     usage(format!("there is no profile {profile}")).hint("ringfence profile list")
                 })?;
+            let mut carries: Vec<SecretView> = app.get(Route::new("/v1/secrets")).await?;
+            carries.retain(|secret| secret.profiles.contains(&profile));
             if json.json {
-                app.out.json_object(&found)?;
+                app.out.json_object(&Shown { profile: found, carries })?;
             } else {
                 app.out.print(&lists::profile(&found))?;
+                app.out.print(&lists::secrets(&carries, &app.out.style))?;
             }
         }
     }

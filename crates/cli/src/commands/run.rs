@@ -21,6 +21,7 @@ use super::{first_contact, frozen, machine};
 use crate::app::App;
 use crate::attach::AttachError;
 use crate::client::Route;
+use crate::env::terminal_name;
 use crate::env::terminal_size;
 use crate::error::{Result, usage};
 use crate::output::summary;
@@ -195,7 +196,11 @@ async fn steps(app: &App, plan: &Plan, exit: &mut Option<Exit>) -> Result<u8> {
         return Err(ApiError::new(ErrorKind::Refused, "nothing was run: the answer was no")
             .hint("ringfence run --yes …, to go on without being asked"));
     };
-    let ready: RunReady = app.stream(Route::new("/v1/run"), &request).await?;
+    let mut route = Route::new("/v1/run");
+    if let Some(terminal) = terminal_name() {
+        route = route.query("terminal", &terminal);
+    }
+    let ready: RunReady = app.stream(route, &request).await?;
     let ended = loop {
         // Once it stands still the terminal is the person's again.
         let attached = tokio::select! {

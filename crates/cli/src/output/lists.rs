@@ -6,6 +6,7 @@ use ringfence_model::api::{Finding, ImageView, RecipeView, Verdict};
 use ringfence_model::bytes::visible;
 use ringfence_model::health::{FolderHealth, LeftOut};
 use ringfence_model::kept::{KeptView, OperationView};
+use ringfence_model::secret::SecretView;
 use ringfence_model::status::{FolderStatus, ProfileView};
 
 use super::style::{Paint, Style};
@@ -29,6 +30,18 @@ pub fn kept(kept: &[KeptView], zone: &TimeZone, style: &Style) -> String {
         })
         .collect();
     table(style, &["NUMBER", "LOST", "HOW", "SIZE", "PATH"], rows)
+}
+
+/// The secrets that a profile's sessions carry: where each is read, never what it is.
+#[must_use]
+pub fn secrets(secrets: &[SecretView], style: &Style) -> String {
+    if secrets.is_empty() {
+        return "Its sessions carry no secret.\n".into();
+    }
+    let row = |secret: &SecretView| {
+        vec![text(secret.name.as_str()), text(&secret.source), text(&secret.variable)]
+    };
+    table(style, &["SECRET", "READ FROM", "INSIDE AS"], secrets.iter().map(row).collect())
 }
 
 /// What a session did, operation by operation.

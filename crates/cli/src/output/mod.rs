@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod copies;
+pub mod decisions;
 pub mod diff;
 pub mod entries;
 pub mod exit_check;

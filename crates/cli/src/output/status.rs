@@ -224,7 +224,19 @@ pub fn machines(machines: &[MachineStatus], style: &Style) -> Option<String> {
         })
         .collect();
     let header = ["MACHINE", "STATE", "LIMITS", "CPU TIME", "MEMORY", "DISK", "RECIPE", "SHARES"];
-    (!rows.is_empty()).then(|| table(style, &header, rows))
+    (!rows.is_empty()).then(|| {
+        let mut out = table(style, &header, rows);
+        let why = |machine: &MachineStatus| {
+            let because = machine.because.as_ref()?;
+            Some(vec![text(machine.name.to_string()), text(because)])
+        };
+        let reasons: Vec<Vec<Entry>> = machines.iter().filter_map(why).collect();
+        if !reasons.is_empty() {
+            out.push('\n');
+            out.push_str(&table(style, &["MACHINE", "WHY IT IS USED"], reasons));
+        }
+        out
+    })
 }
 
 fn machine_state(machine: &MachineStatus) -> Entry {

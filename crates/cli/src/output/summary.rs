@@ -71,6 +71,7 @@ mod tests {
                 exit: Some(Exit::Code(0)),
                 guard: GuardAction::Freeze,
                 mass_loss: None,
+                stricter: Vec::new(),
                 opening_snapshot: None,
                 closing_snapshot: None,
             },

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use zeroize::Zeroizing;
 
 use super::process::ProcessId;
 use super::{facts, files};
@@ -68,6 +69,8 @@ pub async fn start<S: Serialize, R: DeserializeOwned>(
     let mut child = command(role, log).and_then(|mut c| c.spawn()).map_err(spawn_error)?;
     let pid = child.id().and_then(ProcessId::of);
     let spec = serde_json::to_vec(spec).map_err(|error| spawn_error(io::Error::other(error)))?;
+    // A session's holds its secrets.
+    let spec = Zeroizing::new(spec);
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     // Reaped wherever it ends; its death is noticed through `ProcessId::gone`.
     tokio::spawn(async move { child.wait().await });

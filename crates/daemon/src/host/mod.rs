@@ -9,6 +9,7 @@ pub mod command;
 pub mod control;
 pub mod facts;
 pub mod files;
+pub mod place;
 pub mod process;
 pub mod task;
 pub mod thread;

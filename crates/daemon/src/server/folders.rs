@@ -9,6 +9,7 @@ use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{ApproveRequest, FolderLookup, FolderRequest, FolderSetRequest};
 use ringfence_model::health::LeftOut;
+use ringfence_model::secret::SecretView;
 use ringfence_model::status::FolderStatus;
 
 use super::{Answer, App, stream_of};
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/folders/set", post(set))
         .route("/v1/folders/large", get(large))
         .route("/v1/folders/approve", post(approve))
+        .route("/v1/secrets", get(secrets))
 }
 
 async fn list(State(daemon): App) -> Answer<Vec<FolderStatus>> {
@@ -49,4 +51,8 @@ async fn approve(State(daemon): App, Json(request): Json<ApproveRequest>) -> Res
 
 async fn large(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<Vec<LeftOut>> {
     Ok(Json(daemon.worth_leaving_out(&request.path).await?))
+}
+
+async fn secrets(State(daemon): App) -> Answer<Vec<SecretView>> {
+    Ok(Json(daemon.secret_views()?))
 }

@@ -2,22 +2,26 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::connect_info::ConnectInfo;
+use axum::extract::{Path, Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use ringfence_model::api::{RunRequest, SessionDiffRequest};
+use ringfence_model::audit::{Decisions, DecisionsRequest};
 use ringfence_model::exit_check::SessionView;
 use ringfence_model::kept::{KeptView, SessionDiffView};
 use ringfence_model::name::SessionId;
 use ringfence_model::session::Session;
+use serde::Deserialize;
 use std::sync::Arc;
 
-use super::{Answer, App, Failure, stream_of};
-use crate::supervisor::Daemon;
+use super::{Answer, App, Failure, Peer, stream_of};
+use crate::supervisor::{Daemon, standing};
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/v1/run", post(run))
+        .route("/v1/decisions", get(decisions))
         .route("/v1/sessions", get(list))
         .route("/v1/sessions/{id}", get(show))
         .route("/v1/sessions/{id}/close", post(close))
@@ -29,8 +33,28 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/sessions/{id}/kept/{number}", get(kept_content))
 }
 
-async fn run(State(daemon): App, Json(request): Json<RunRequest>) -> Response {
-    stream_of(move |report| async move { daemon.run(request, report).await })
+/// Where a request was typed, as the command line says.
+#[derive(Deserialize)]
+struct At {
+    #[serde(default)]
+    terminal: Option<String>,
+}
+
+async fn run(
+    State(daemon): App,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Query(at): Query<At>,
+    Json(request): Json<RunRequest>,
+) -> Response {
+    let by = standing::actor(peer.0, at.terminal.as_deref());
+    stream_of(move |report| async move { daemon.run_by(by, request, report).await })
+}
+
+async fn decisions(
+    State(daemon): App,
+    Query(request): Query<DecisionsRequest>,
+) -> Answer<Decisions> {
+    Ok(Json(daemon.decisions(&request)?))
 }
 
 async fn close(State(daemon): App, Path(id): Path<SessionId>) -> Response {

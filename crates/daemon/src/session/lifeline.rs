@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use ringfence_model::attach::ClientSignal;
 use ringfence_model::bytes;
+use ringfence_model::name::SessionId;
 use ringfence_model::session::Exit;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
-use super::spec::{SessionSpec, SpecBytes};
+use super::spec::{SecretVariable, SessionSpec};
 
 /// Longest line of the guest's that is read, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -93,12 +95,13 @@ impl Lifeline {
 /// Registers the session's command; events follow until the connection ends.
 pub(super) async fn register(
     spec: &SessionSpec,
+    secrets: &[SecretVariable],
 ) -> Result<(Lifeline, mpsc::Receiver<Event>), LifelineError> {
     let machine = || spec.machine.to_string();
     let patience = spec.limits.register();
     let talk = async {
         let mut stream = connect(&spec.guest_socket).await?;
-        stream.write_all(request(spec).as_bytes()).await?;
+        stream.write_all(&request(spec, secrets)?).await?;
         let (reader, writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
         let answer = line(&mut reader).await;
@@ -132,19 +135,34 @@ async fn connect(path: &Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(path).await
 }
 
-fn request(spec: &SessionSpec) -> String {
-    let text = |value: &SpecBytes| bytes::encode(value.as_bytes());
-    let mut line = json!({
-        "op": "session",
-        "id": spec.id,
-        "argv_b64": spec.argv.iter().map(text).collect::<Vec<_>>(),
-        "env_b64": spec.env.iter().map(|(name, value)| [text(name), text(value)]).collect::<Vec<_>>(),
-        "cwd_b64": text(&spec.cwd),
-        "terminal": spec.terminal.is_some(),
-    })
-    .to_string();
-    line.push('\n');
-    line
+/// The request that registers a session. `Vec<u8>` and not a JSON value: a value would leave
+/// copies of the secrets behind.
+fn request(spec: &SessionSpec, secrets: &[SecretVariable]) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    #[derive(Serialize)]
+    struct Register<'a> {
+        op: &'static str,
+        id: &'a SessionId,
+        argv_b64: Vec<String>,
+        env_b64: Vec<[&'a str; 2]>,
+        cwd_b64: String,
+        terminal: bool,
+    }
+    let text = |value: &[u8]| Zeroizing::new(bytes::encode(value));
+    let plain = spec.env.iter().map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let secret = secrets.iter().map(|one| [one.variable.as_bytes(), one.value.expose()]);
+    // Of two that are the same variable the guest takes the later one.
+    let environment: Vec<_> = plain.chain(secret).map(|pair| pair.map(text)).collect();
+    let register = Register {
+        op: "session",
+        id: &spec.id,
+        argv_b64: spec.argv.iter().map(|word| bytes::encode(word.as_bytes())).collect(),
+        env_b64: environment.iter().map(|[name, value]| [name.as_str(), value.as_str()]).collect(),
+        cwd_b64: bytes::encode(spec.cwd.as_bytes()),
+        terminal: spec.terminal.is_some(),
+    };
+    let mut line = Zeroizing::new(serde_json::to_vec(&register)?);
+    line.push(b'\n');
+    Ok(line)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -25,7 +25,7 @@ mod tail;
 mod tests;
 
 pub use process::run;
-pub use spec::{Limits, Ready, SessionSpec, SpecBytes, SshFacts};
+pub use spec::{Limits, Ready, SecretVariable, SessionSpec, SpecBytes, SshFacts};
 
 /// Why a session process could not begin, or not write down how it ended.
 #[derive(Debug, thiserror::Error)]

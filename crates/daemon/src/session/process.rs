@@ -17,12 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::client::{self, Desk, Wish};
 use super::hub::Hub;
 use super::lifeline::{self, Event, Lifeline};
 use super::record::{ExitRecord, Record};
-use super::spec::{Limits, Ready, SessionSpec};
+use super::spec::{Limits, Ready, SecretVariable, SessionSpec};
 use super::ssh::{self, Pipes, Ssh, Window};
 use super::{SessionError, input, output};
 use crate::host::{clock, files, process::ProcessId};
@@ -50,12 +51,13 @@ const WATCHERS: Duration = Duration::from_secs(5);
 pub fn run(input: impl Read, mut output: impl Write) -> Result<(), SessionError> {
     // Fails when this process leads a session already, which is as good.
     let _ = rustix::process::setsid();
-    let outcome = read(input).and_then(|spec| {
+    let outcome = read(input).and_then(|mut spec| {
+        let secrets = std::mem::take(&mut spec.secrets);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(SessionError::Process)?;
-        let served = runtime.block_on(serve(&spec, &mut output));
+        let served = runtime.block_on(serve(&spec, secrets, &mut output));
         let _ = fs::remove_file(&spec.socket);
         // Nothing that is still under way may hold the process up.
         runtime.shutdown_background();
@@ -69,7 +71,7 @@ pub fn run(input: impl Read, mut output: impl Write) -> Result<(), SessionError>
 }
 
 fn read(input: impl Read) -> Result<SessionSpec, SessionError> {
-    let mut text = Vec::new();
+    let mut text = Zeroizing::new(Vec::new());
     let failed = |error: &dyn std::error::Error| SessionError::Spec(error.to_string());
     input.take(MAX_SPEC).read_to_end(&mut text).map_err(|error| failed(&error))?;
     let spec: SessionSpec = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
@@ -79,7 +81,11 @@ fn read(input: impl Read) -> Result<SessionSpec, SessionError> {
     Ok(spec)
 }
 
-async fn serve(spec: &SessionSpec, output: &mut impl Write) -> Result<(), SessionError> {
+async fn serve(
+    spec: &SessionSpec,
+    secrets: Vec<SecretVariable>,
+    output: &mut impl Write,
+) -> Result<(), SessionError> {
     let on_disk = |source| SessionError::Record { path: spec.record.clone(), source };
     let own = ProcessId::of(std::process::id())
         .ok_or_else(|| SessionError::Process(std::io::Error::other("/proc is not readable")))?;
@@ -89,7 +95,7 @@ async fn serve(spec: &SessionSpec, output: &mut impl Write) -> Result<(), Sessio
         let listener = listen(&spec.socket)
             .map_err(|source| SessionError::Socket { path: spec.socket.clone(), source })?;
         hub.with_record(|record| record.started(own)).map_err(on_disk)?;
-        Session::begin(spec, &hub, listener).await
+        Session::begin(spec, secrets, &hub, listener).await
     };
     let ended = match begun.await {
         Ok(mut session) => {
@@ -170,6 +176,7 @@ enum Next {
 impl<'a> Session<'a> {
     async fn begin(
         spec: &'a SessionSpec,
+        secrets: Vec<SecretVariable>,
         hub: &Arc<Hub>,
         listener: UnixListener,
     ) -> Result<Self, SessionError> {
@@ -178,7 +185,9 @@ impl<'a> Session<'a> {
             // Once handled, they no longer end this process.
             drop(signal(ignored).map_err(SessionError::Process)?);
         }
-        let (lifeline, events) = lifeline::register(spec).await?;
+        let (lifeline, events) = lifeline::register(spec, &secrets).await?;
+        // From here on only the machine knows them.
+        drop(secrets);
         let (ssh, pipes) = ssh::start(spec).map_err(SessionError::Ssh)?;
         let (wishes, wished) = mpsc::channel(64);
         let (typed, to_command) = mpsc::unbounded_channel();

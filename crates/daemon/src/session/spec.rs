@@ -1,7 +1,7 @@
 //! What a session process is told, as JSON on its standard input.
 //!
-//! It holds secrets (the environment): never write it to disk, argv or a log; `Debug`
-//! therefore shows sizes only.
+//! It holds secrets: never write it to disk, argv or a log; `Debug` therefore shows sizes
+//! only, and of a secret nothing.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use ringfence_model::name::{MachineName, SessionId};
 use serde::{Deserialize, Serialize};
 
 use crate::host::process::ProcessId;
+use crate::secrets::{SecretValue, handover};
 
 /// Any bytes, in base64 in JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +54,19 @@ impl fmt::Debug for SpecBytes {
     }
 }
 
+/// A secret for the session's environment inside.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretVariable {
+    /// The variable.
+    pub variable: SpecBytes,
+    /// Its value.
+    #[serde(with = "handover")]
+    pub value: SecretValue,
+}
+
 /// Everything a session process needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionSpec {
     /// The session.
@@ -67,8 +79,11 @@ pub struct SessionSpec {
     pub guest_socket: PathBuf,
     /// The command and its arguments; at least one.
     pub argv: Vec<SpecBytes>,
-    /// Environment beyond the machine's own, secrets included.
+    /// Environment beyond the machine's own, without the secrets.
     pub env: Vec<(SpecBytes, SpecBytes)>,
+    /// The secrets of its environment; forgotten as soon as the machine has them.
+    #[serde(default)]
+    pub secrets: Vec<SecretVariable>,
     /// Directory in the machine.
     pub cwd: SpecBytes,
     /// The person's terminal; with it the command gets a PTY.
@@ -174,7 +189,11 @@ mod tests {
             },
             guest_socket: "/run/m/shop/guest.sock".into(),
             argv: vec![SpecBytes::new(*b"a\xff")],
-            env: vec![(SpecBytes::new(*b"KEY"), SpecBytes::new(*b"hunter2"))],
+            env: vec![(SpecBytes::new(*b"TOKEN"), SpecBytes::new(*b"letmein"))],
+            secrets: vec![SecretVariable {
+                variable: SpecBytes::new(*b"KEY"),
+                value: SecretValue::new(b"hunter2".to_vec().into()).expect("a value"),
+            }],
             cwd: SpecBytes::new(*b"/w"),
             terminal: None,
             socket: "/run/s/s1.sock".into(),
@@ -182,7 +201,10 @@ mod tests {
             limits: Limits::default(),
         };
         let json = serde_json::to_string(&spec).expect("serialises");
-        assert_eq!(serde_json::from_str::<SessionSpec>(&json).expect("parses"), spec);
-        assert!(!format!("{spec:?}").contains("hunter2"));
+        let read: SessionSpec = serde_json::from_str(&json).expect("parses");
+        assert_eq!(serde_json::to_string(&read).expect("serialises"), json);
+        assert_eq!(read.secrets[0].value.expose(), b"hunter2");
+        let shown = format!("{spec:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("letmein"), "{shown}");
     }
 }

@@ -4,14 +4,16 @@
 //! Must not: hold state in memory that is not on disk; start or stop anything.
 
 mod acts;
+mod decisions;
 mod held;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ringfence_model::admit::{Carrier, Granted, ShownNames};
 use ringfence_model::copy::CopyRecord;
-use ringfence_model::folder::{Access, Folder, NameRules};
+use ringfence_model::folder::{Access, Folder};
 use ringfence_model::health::NotCovered;
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::Machine;
@@ -82,7 +84,7 @@ pub struct ShareRuntime {
     pub access: Access,
     /// What it hides and protects.
     #[serde(default)]
-    pub names: NameRules,
+    pub names: ShownNames,
 }
 
 /// The registered folders, as stored.
@@ -93,6 +95,10 @@ pub struct FolderFile {
     /// Folders that were removed; their vaults wait for them to come back.
     #[serde(default)]
     pub removed: Vec<Folder>,
+    /// What sessions may have left in folders. It stays when a folder is removed, and is
+    /// found again by its place.
+    #[serde(default)]
+    pub carried: Vec<Carrier>,
 }
 
 /// What is known about a folder's newest snapshot.
@@ -347,6 +353,26 @@ impl Store {
     /// When the file cannot be read.
     pub fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         Self::read(&self.session_file(id))
+    }
+
+    fn granted_file(&self, id: &SessionId) -> PathBuf {
+        self.layout.session(id).join("granted.json")
+    }
+
+    /// What a session was given; `None` for one of an earlier version.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn granted(&self, id: &SessionId) -> Result<Option<Granted>, StoreError> {
+        Self::read(&self.granted_file(id))
+    }
+
+    /// Writes what a session is given.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_granted(&self, id: &SessionId, granted: &Granted) -> Result<(), StoreError> {
+        Self::write(&self.granted_file(id), granted)
     }
 
     /// Removes all that is kept of a session.

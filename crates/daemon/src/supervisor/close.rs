@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringfence_model::api::RunSummary;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::folder::{Access, Folder, NameRules};
+use ringfence_model::folder::{Access, Folder};
 use ringfence_model::history::{ChangeKind, SnapshotKind};
 use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::session::{Exit, Session, SessionState};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::protect::Want;
 use super::report::Report;
-use super::{Daemon, failed, folders};
+use super::{Daemon, failed};
 use crate::host::clock;
 use crate::host::process::ProcessId;
 use crate::session::record;
@@ -142,7 +142,7 @@ impl Daemon {
         let folder = self.folder_by_id(session.folder.as_ref())?;
         if let Some(process) = self.process_of(id) {
             // Only a session that may write has anything to protect while it works.
-            let writable = folder.as_ref().filter(|folder| self.access(folder) == Access::Rw);
+            let writable = folder.as_ref().filter(|_| self.granted_access(&session) == Access::Rw);
             let protected = writable.filter(|_| session.opening_snapshot.is_some());
             let _at_work = protected.map(|folder| self.protect.guard(folder).at_work());
             self.command_over(id, process).await;
@@ -210,7 +210,8 @@ impl Daemon {
         // The guest may be dead or lie: what it does not flush in time is lost to it alone.
         self.machines.sync(&machine, &folder.id).await;
         let alone = !self.in_use(&machine, &folder.id, &session.id);
-        if alone {
+        // One that may not see it any more is not answered, not even now.
+        if alone && session.stricter.is_empty() {
             self.machines.set_share(&machine, &folder.id, ShareMode::ReadOnly).await?;
         }
         self.end_journal(session, folder).await;
@@ -280,15 +281,6 @@ impl Daemon {
             .folders
             .into_iter()
             .find(|folder| folder.id == *id))
-    }
-
-    /// What a folder hides and protects.
-    pub(super) fn names_of(&self, folder: &Folder) -> NameRules {
-        folders::rules_of(&folder.path, &self.config.last_good()).names
-    }
-
-    pub(super) fn access(&self, folder: &Folder) -> Access {
-        folders::rules_of(&folder.path, &self.config.last_good()).access
     }
 
     async fn summary(&self, session: Session) -> Result<RunSummary, ApiError> {

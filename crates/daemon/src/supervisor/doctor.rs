@@ -28,6 +28,7 @@ impl Daemon {
         findings.extend(PROGRAMS.iter().map(|(program, package)| check_program(program, package)));
         findings.push(check_lifetime());
         findings.push(self.check_watches());
+        findings.extend(self.check_secrets().await);
         findings.extend(self.check_vaults());
         findings.extend(self.check_health().unwrap_or_default());
         findings

@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ringfence_model::admit::RuledFolder;
 use ringfence_model::api::FolderLookup;
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::folder::{self, Folder, FolderRules};
+use ringfence_model::folder::{self, Folder, FolderRules, Guarded};
 use ringfence_model::name::FolderId;
 use rustix::fs::{Access, access};
 
@@ -16,20 +15,48 @@ use super::Daemon;
 use super::protect::{lost_error, root_of};
 use crate::host::{clock, facts};
 
-/// Places in a home directory that no agent may see: keys, tokens, browser profiles.
-const PRIVATE: [&str; 12] = [
-    ".ssh",
-    ".gnupg",
+/// Places in a home directory that no agent may see: keys, tokens, settings, passwords, browsers.
+const PRIVATE: [&str; 40] = [
     ".aws",
-    ".kube",
-    ".docker",
+    ".azure",
+    ".bitcoin",
+    ".boto",
+    ".cache/chromium",
+    ".cache/google-chrome",
+    ".cache/mozilla",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".cert",
     ".config",
-    ".mozilla",
-    ".thunderbird",
+    ".docker",
+    ".electrum",
+    ".ethereum",
+    ".git-credentials",
+    ".gnome2/keyrings",
+    ".gnupg",
+    ".kde",
+    ".kube",
+    ".local/share/gnome-keyring",
     ".local/share/keyrings",
-    ".password-store",
+    ".local/share/kwalletd",
+    ".local/share/password-store",
+    ".mozilla",
+    ".my.cnf",
     ".netrc",
-    "snap/firefox",
+    ".npmrc",
+    ".oci",
+    ".password-store",
+    ".pgpass",
+    ".pki",
+    ".pypirc",
+    ".s3cfg",
+    ".ssh",
+    ".subversion/auth",
+    ".terraform.d",
+    ".thunderbird",
+    ".var/app",
+    ".vault-token",
+    "snap",
 ];
 
 /// Makes a directory canonical, and says what is wrong with it in words.
@@ -114,13 +141,16 @@ impl Daemon {
     pub fn lookup(&self, directory: &Path) -> Result<FolderLookup, ApiError> {
         let canonical = canonical(directory)?;
         let registered = self.folder_of(&canonical)?.map(|folder| folder.path);
+        let ruled = registered.as_ref().and_then(|own| self.ruled_within(own, &canonical));
+        let registered = registered.filter(|_| ruled.is_none());
+        let root = registered.clone().or(ruled).unwrap_or_else(|| canonical.clone());
         if registered.is_none() {
-            self.may_register(&canonical)?;
+            self.may_register(&root)?;
         }
         Ok(FolderLookup {
-            guest_path: folder::guest_path(registered.as_deref().unwrap_or(&canonical)),
+            guest_path: folder::guest_path(&root),
             registered,
-            canonical,
+            canonical: root,
             vaults: self.layout.vaults(),
         })
     }
@@ -128,17 +158,28 @@ impl Daemon {
     pub(super) fn may_register(&self, canonical: &Path) -> Result<(), ApiError> {
         let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
         let home = fs::canonicalize(&home).unwrap_or(home);
-        let own = self.layout.own();
-        let mut private: Vec<PathBuf> = PRIVATE.iter().map(|name| home.join(name)).collect();
-        private.extend(
-            own.iter().map(|place| fs::canonicalize(place).unwrap_or_else(|_| place.to_path_buf())),
-        );
+        // A place may be a link to where it truly is.
+        let truly = |place: &Path| fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+        let places = PRIVATE.iter().map(|name| home.join(name));
+        let private: Vec<PathBuf> = places.flat_map(|place| [truly(&place), place]).collect();
+        let mut own: Vec<PathBuf> = self.layout.own().into_iter().map(truly).collect();
         // A copy that an agent could reach would be none.
-        private.extend(self.copy_directories());
-        folder::may_be_folder(canonical, &home, &private).map_err(|error| {
-            ApiError::new(ErrorKind::Refused, error.to_string()).hint(
+        own.extend(self.copy_directories());
+        // A configuration that cannot be read lifts nothing.
+        let lifted = self.config.current().map(|config| rules_of(canonical, &config).share_anyway);
+        let lifted = lifted.unwrap_or_default();
+        let guarded = Guarded { home: &home, private: &private, own: &own };
+        folder::may_be_folder(canonical, guarded, &lifted).map_err(|error| {
+            let refused = ApiError::new(ErrorKind::Refused, error.to_string()).hint(
                 "share a project's own directory instead: ringfence folder add ~/code/PROJECT",
-            )
+            );
+            match error.lifted_by() {
+                Some(exception) => refused.hint(format!(
+                    "or say in its [[folder]] rule that it is meant: share_anyway = [\"{}\"]",
+                    exception.as_str()
+                )),
+                None => refused,
+            }
         })
     }
 
@@ -177,19 +218,14 @@ impl Daemon {
         let place = file.removed.iter().position(waits);
         let returned = place.map(|place| file.removed.remove(place));
         for other in &file.folders {
-            let relation = if canonical.starts_with(&other.path) {
-                "lies inside"
-            } else if other.path.starts_with(&canonical) {
-                "contains"
-            } else if (other.device, other.inode) == (facts.dev(), facts.ino()) {
-                "is the same directory as"
-            } else {
+            // One in another is a folder of its own; one directory has one vault.
+            if (other.device, other.inode) != (facts.dev(), facts.ino()) {
                 continue;
-            };
+            }
             return Err(ApiError::new(
                 ErrorKind::Refused,
                 format!(
-                    "{} {relation} the registered folder {}",
+                    "{} is the same directory as the registered folder {}",
                     canonical.display(),
                     other.path.display()
                 ),
@@ -268,14 +304,6 @@ impl Daemon {
     pub(super) fn same_directory(&self, folder: &Folder) -> Result<(), ApiError> {
         root_of(folder).check().map_err(|lost| lost_error(folder, &lost))
     }
-}
-
-/// Every registered folder with its rules in force.
-pub(super) fn ruled(folders: &[Folder], config: &Config) -> Vec<RuledFolder> {
-    folders
-        .iter()
-        .map(|folder| RuledFolder { id: folder.id.clone(), rules: rules_of(&folder.path, config) })
-        .collect()
 }
 
 /// The rules of one folder.

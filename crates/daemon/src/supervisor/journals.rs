@@ -311,7 +311,8 @@ impl Daemon {
             Ok(()) => {
                 // A session that is closing meanwhile sets the mode that it needs itself.
                 let _switching = self.protect.switching.lock().await;
-                let running = self.session(id).is_ok_and(|now| now.state.is_at_work());
+                let goes_on = |now: Session| now.state.is_at_work() && now.stricter.is_empty();
+                let running = self.session(id).is_ok_and(goes_on);
                 if running
                     && let Err(error) =
                         self.machines.set_share(machine, &folder.id, ShareMode::ReadWrite).await
@@ -363,6 +364,7 @@ mod tests {
                 exit: None,
                 guard: GuardAction::Off,
                 mass_loss: None,
+                stricter: Vec::new(),
                 opening_snapshot: None,
                 closing_snapshot: None,
             };

@@ -139,15 +139,23 @@ impl Daemon {
                 ApiError::new(ErrorKind::Failed, what).hint(format!("ringfence session show {id}"))
             );
         };
+        let mut by_rule = false;
         for mut other in self.store.sessions().map_err(failed)? {
             if other.state == SessionState::Frozen && beside(&session, &other) {
+                by_rule |= !other.stricter.is_empty();
+                self.agree(&mut other)?;
                 other.state = SessionState::Running;
                 self.store.set_session(&other).map_err(failed)?;
             }
         }
-        // Last: should it fail, the alarm still stands and is heard again.
-        self.machines.resume_share(&session.machine, folder).await?;
-        tracing::warn!(session = %id, "somebody agreed to what it removes or rewrites; it goes on");
+        if by_rule {
+            self.let_go_on(&session).await?;
+        }
+        if !by_rule || self.machines.alarm(&session.machine, folder).await.is_some() {
+            // Last: should it fail, the alarm still stands and is heard again.
+            self.machines.resume_share(&session.machine, folder).await?;
+        }
+        tracing::warn!(session = %id, "somebody agreed to what it does, or has; it goes on");
         self.session(id)
     }
 
@@ -163,7 +171,10 @@ impl Daemon {
             return;
         }
         let _switching = self.protect.switching.lock().await;
-        let refused = self.machines.set_share(&session.machine, folder, ShareMode::ReadOnly).await;
+        // Whoever may not see it any more is not answered either.
+        let mode =
+            if session.stricter.is_empty() { ShareMode::ReadOnly } else { ShareMode::Closed };
+        let refused = self.machines.set_share(&session.machine, folder, mode).await;
         if let Err(error) = refused {
             tracing::error!(session = %session.id, %error, "the share of a frozen session does not obey");
         }
@@ -171,7 +182,7 @@ impl Daemon {
 }
 
 /// Whether two sessions have one share.
-fn beside(one: &Session, other: &Session) -> bool {
+pub(super) fn beside(one: &Session, other: &Session) -> bool {
     one.machine == other.machine && one.folder == other.folder
 }
 

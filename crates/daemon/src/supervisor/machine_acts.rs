@@ -1,5 +1,6 @@
 //! Machines on request: made, started, stopped, suspended, removed.
 
+use ringfence_model::admit::{Reach, Traces};
 use ringfence_model::api::{MachineAct, MachineRequest, limits_or};
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::machine::Machine;
@@ -44,7 +45,8 @@ impl Daemon {
                 recipe,
                 slot: run::free_slot(&machines),
                 folder: None,
-                seen: std::collections::BTreeSet::new(),
+                seen: Traces::default(),
+                because: None,
                 created: clock::now(),
             };
             self.store.set_machine(&machine).map_err(failed)?;
@@ -84,8 +86,12 @@ impl Daemon {
         let runtime = self.store.runtime(name).map_err(failed)?;
         let default = self.config.last_good().defaults.network;
         // What it last had; a new one gets the default, never more than a profile would.
-        let network = runtime.network.unwrap_or_else(|| default.min(Network::Internet));
-        let rule = NetworkRule { network, allow: runtime.allow };
+        let default = default.unwrap_or_default().min(Network::Internet);
+        let network = runtime.network.unwrap_or(default);
+        let machine = self.machines.record(name)?;
+        // Nor more than what lies on its disk may reach.
+        let reach = self.network_of(&machine, &Reach::new(network, &runtime.allow))?;
+        let rule = NetworkRule { network: reach.network, allow: reach.allow };
         self.machines.ensure_running(name, &rule, report).await.map(drop)
     }
 

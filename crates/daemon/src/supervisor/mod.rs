@@ -5,6 +5,7 @@
 //! in turn do not know each other.
 
 mod approve;
+mod audit;
 mod backup;
 mod close;
 mod copies;
@@ -29,10 +30,13 @@ pub mod report;
 mod restore;
 mod retention;
 mod run;
+mod secrets;
 mod session_diff;
 pub mod standing;
 mod status;
+mod stricter;
 mod verify;
+mod world;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -75,6 +79,8 @@ pub struct Daemon {
     held_file: Mutex<()>,
     /// Held from a decision until what it promised is on disk.
     admission: tokio::sync::Mutex<()>,
+    /// Held while a decision is added to the record.
+    decisions_file: Mutex<()>,
     /// Sessions that are watched, and how their close came out.
     watched: Mutex<HashMap<SessionId, watch::Receiver<Closed>>>,
     /// Sessions that were ended because something failed under them, and what.
@@ -105,6 +111,7 @@ impl Daemon {
             acts_file: Mutex::new(()),
             held_file: Mutex::new(()),
             admission: tokio::sync::Mutex::new(()),
+            decisions_file: Mutex::new(()),
             watched: Mutex::new(HashMap::new()),
             broken: Mutex::default(),
             lost_shares: Mutex::new(Some(lost_shares)),

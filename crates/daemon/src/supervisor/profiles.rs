@@ -14,6 +14,11 @@ use super::backup::unset;
 use super::{Daemon, failed};
 use crate::config_file::ProfileEdit;
 
+/// Its name.
+pub(super) fn shell() -> ProfileName {
+    ProfileName::new(SHELL).unwrap_or_else(|_| unreachable!("a word is a name"))
+}
+
 /// Every profile: a configured one replaces the built-in one of its name whole.
 pub(super) fn all(config: &Config) -> Vec<Profile> {
     config.all_profiles()

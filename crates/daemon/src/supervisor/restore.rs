@@ -9,6 +9,7 @@ use ringfence_model::bytes::visible;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::Folder;
 use ringfence_model::history::{PlanView, SnapshotKind};
+use ringfence_model::name::FolderId;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 
@@ -222,14 +223,42 @@ impl Daemon {
         folder: &Folder,
         work: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, ApiError> {
-        let held = self.machines.hold(&folder.id).await?;
-        let outcome = work.await;
-        for (machine, mode) in held {
-            if let Err(error) = self.machines.set_share(&machine, &folder.id, mode).await {
+        let mut held: Vec<(FolderId, Held)> = Vec::new();
+        let mut refused = None;
+        for id in self.sharing_files_with(folder) {
+            match self.machines.hold(&id).await {
+                Ok(shares) => held.push((id, shares)),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        let outcome = match refused {
+            Some(error) => Err(error),
+            None => work.await,
+        };
+        for (id, machine, mode) in held
+            .into_iter()
+            .flat_map(|(id, shares)| shares.into_iter().map(move |(m, mode)| (id.clone(), m, mode)))
+        {
+            if let Err(error) = self.machines.set_share(&machine, &id, mode).await {
                 tracing::error!(%machine, %error, "a held share could not be let go");
             }
         }
         outcome
+    }
+
+    /// A folder, those in it and those around it: a session in one works on files of the others.
+    fn sharing_files_with(&self, folder: &Folder) -> Vec<FolderId> {
+        let overlaps = |other: &&Folder| {
+            other.path.starts_with(&folder.path) || folder.path.starts_with(&other.path)
+        };
+        let every = self.every_folder();
+        let ids: Vec<FolderId> =
+            every.iter().filter(overlaps).map(|other| other.id.clone()).collect();
+        // Its own share is held also where the list of folders cannot be read.
+        if ids.contains(&folder.id) { ids } else { vec![folder.id.clone()] }
     }
 
     async fn restore_held(

@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence_model::admit::{self, Admitted, Request, World};
+use ringfence_model::admit::{self, Admitted, Granted, Refused, Request, Traces};
 use ringfence_model::api::{RunReady, RunRequest};
+use ringfence_model::audit::{self, Decision, Outcome};
 use ringfence_model::bytes::BytePath;
 use ringfence_model::config::Config;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::folder::{Access, Folder};
+use ringfence_model::folder::{Access, Folder, FolderRules};
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::machine::{Limits, Machine};
-use ringfence_model::name::{MachineName, ProfileName, SessionId};
+use ringfence_model::name::{MachineName, SessionId};
 use ringfence_model::profile::Profile;
+use ringfence_model::protection::Actor;
 use ringfence_model::session::{Session, SessionState};
 use ringfence_model::status::ShareMode;
 use ringfence_share::SnapshotStart;
@@ -23,10 +25,12 @@ use ringfence_share::SnapshotStart;
 use super::machines::Ready;
 use super::protect::Want;
 use super::report::Report;
-use super::{Daemon, failed, folders, of_kind, profiles};
+use super::world::Facts;
+use super::{Daemon, failed, folders, of_kind, profiles, secrets};
 use crate::gateways::NetworkRule;
 use crate::guest::recipe;
 use crate::host::{child, clock, facts, files};
+use crate::secrets::Carried;
 use crate::session::{self, SessionSpec, SpecBytes, SshFacts};
 use crate::shares::Shown;
 
@@ -42,9 +46,16 @@ struct Plan {
     profile: Profile,
     folder: Option<Folder>,
     directory: Option<PathBuf>,
-    access: Access,
+    granted: Granted,
     rule: NetworkRule,
     protected: bool,
+}
+
+/// What is started inside.
+struct Command {
+    words: Vec<BytePath>,
+    working: PathBuf,
+    secrets: Vec<Carried>,
 }
 
 impl Daemon {
@@ -57,12 +68,33 @@ impl Daemon {
         request: RunRequest,
         report: Report,
     ) -> Result<RunReady, ApiError> {
-        let config = self.config.current()?;
-        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
-        let folder = self.folder_for(&request, directory.as_deref())?;
-        let plan = self.admit(&request, &config, folder, directory, &report).await?;
+        self.run_by(Actor::default(), request, report).await
+    }
+
+    /// As [`Self::run`], for somebody: the decision is recorded with the name.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_by(
+        self: &Arc<Self>,
+        by: Actor,
+        request: RunRequest,
+        report: Report,
+    ) -> Result<RunReady, ApiError> {
+        let config = self.config.current();
+        let decided = match &config {
+            Ok(config) => self.decide(&request, config, &report).await,
+            Err(error) => Err(error.clone()),
+        };
+        let rules = match &decided {
+            Ok(plan) => plan.folder.as_ref().zip(config.as_ref().ok()),
+            Err(_) => None,
+        };
+        let rules = rules.map(|(folder, config)| folders::rules_of(&folder.path, config));
+        self.record_decision(&decision(by, &request, &decided, rules.as_ref()), &report);
+        let (config, plan) = (config?, decided?);
         let id = plan.session.id.clone();
-        match self.prepare(&request, plan, &report).await {
+        match self.prepare(&request, &config, plan, &report).await {
             Ok(ready) => Ok(ready),
             Err(error) => {
                 self.abandon(&id, &error).await;
@@ -71,27 +103,41 @@ impl Daemon {
         }
     }
 
+    async fn decide(
+        &self,
+        request: &RunRequest,
+        config: &Config,
+        report: &Report,
+    ) -> Result<Plan, ApiError> {
+        let directory = request.directory.as_deref().map(folders::canonical).transpose()?;
+        let folder = self.folder_for(request, directory.as_deref())?;
+        self.admit(request, config, folder, directory, report).await
+    }
+
     fn folder_for(
         &self,
         request: &RunRequest,
         directory: Option<&Path>,
     ) -> Result<Option<Folder>, ApiError> {
         let Some(directory) = directory else { return Ok(None) };
-        if let Some(folder) = self.folder_of(directory)? {
+        let own = self.folder_of(directory)?;
+        let ruled = own.as_ref().and_then(|own| self.ruled_within(&own.path, directory));
+        if let Some(folder) = own.filter(|_| ruled.is_none()) {
             self.same_directory(&folder)?;
             return Ok(Some(folder));
         }
+        let root = ruled.as_deref().unwrap_or(directory);
         if !request.register {
             // Says first what is wrong with the directory itself, if anything is.
             self.lookup(directory)?;
-            let shown = directory.display();
+            let shown = root.display();
             return Err(ApiError::new(
                 ErrorKind::Refused,
                 format!("{shown} is not registered yet"),
             )
             .hint(format!("ringfence folder add {shown} · or add --yes to the run")));
         }
-        self.register(directory).map(Some)
+        self.register(root).map(Some)
     }
 
     /// Decides, and writes down what follows before anything can be seen by anybody.
@@ -105,38 +151,29 @@ impl Daemon {
     ) -> Result<Plan, ApiError> {
         let name = match &request.profile {
             Some(name) => name.clone(),
-            None => ProfileName::new(profiles::SHELL).map_err(failed)?,
+            None => profiles::shell(),
         };
         let profile = profiles::find(config, &name)?;
         let _one_at_a_time = self.admission.lock().await;
-        let registered = self.store.folders().map_err(failed)?.folders;
-        let ruled = folders::ruled(&registered, config);
-        let machines = self.store.machines().map_err(failed)?;
-        let running: Vec<(MachineName, ProfileName)> = self
-            .store
-            .sessions()
-            .map_err(failed)?
-            .into_iter()
-            .filter(|session| !session.state.is_final())
-            .map(|session| (session.machine, session.profile))
-            .collect();
-        let all = profiles::all(config);
-        let world =
-            World { folders: &ruled, profiles: &all, machines: &machines, running: &running };
+        let facts = self.facts(config)?;
+        let new_machine = match &request.machine {
+            Some(name) => name.clone(),
+            None => free_name(folder.as_ref(), &profile, &facts.machines)?,
+        };
+        let start = directory.as_deref().map(|directory| facts.mounts.place(directory));
         let admitted = admit::admit(
-            &world,
+            &facts.world(),
             &Request {
                 folder: folder.as_ref().map(|folder| &folder.id),
+                directory: start.as_ref(),
                 profile: &profile,
                 machine: request.machine.as_ref(),
+                new_machine: &new_machine,
                 network: request.network,
-                default_network: config.defaults.network,
             },
         )
-        .map_err(|refused| {
-            ApiError::new(ErrorKind::Refused, refused.reason).hint(refused.way_out)
-        })?;
-        for note in &admitted.notes {
+        .map_err(refusal)?;
+        for note in admitted.because.iter().chain(&admitted.notes) {
             report.note(note);
         }
         let protected = self.protection_or_consent(request, folder.as_ref())?;
@@ -148,9 +185,10 @@ impl Daemon {
         }
 
         let machine =
-            self.machine_for(request, config, &admitted, folder.as_ref(), &profile, &machines)?;
-        let rule = NetworkRule { network: admitted.network, allow: profile.allow.clone() };
-        self.machines.may_use_network(&machine.name, &rule, &running)?;
+            machine_for(request, &facts, &admitted, folder.as_ref(), &profile, new_machine)?;
+        let reach = &admitted.granted.reach;
+        let rule = NetworkRule { network: reach.network, allow: reach.allow.clone() };
+        self.machines.may_use_network(&machine.name, &rule, &facts.open)?;
         let session = Session {
             id: new_session_id(),
             profile: profile.name.clone(),
@@ -164,13 +202,16 @@ impl Daemon {
             exit: None,
             guard,
             mass_loss: None,
+            stricter: Vec::new(),
             opening_snapshot: None,
             closing_snapshot: None,
         };
-        // The machine remembers the folder before it can see a byte of it.
+        // Machines and folders remember what they may hold before anybody can see a byte of it.
+        self.write_held(&facts, &admitted.held)?;
         self.store.set_machine(&machine).map_err(failed)?;
+        self.store.set_granted(&session.id, &admitted.granted).map_err(failed)?;
         self.store.set_session(&session).map_err(failed)?;
-        Ok(Plan { session, profile, folder, directory, access: admitted.access, rule, protected })
+        Ok(Plan { session, profile, folder, directory, granted: admitted.granted, rule, protected })
     }
 
     /// Whether a snapshot stands before the session; else the person said the folder's name.
@@ -198,47 +239,6 @@ impl Daemon {
         ))
     }
 
-    fn machine_for(
-        &self,
-        request: &RunRequest,
-        config: &Config,
-        admitted: &Admitted,
-        folder: Option<&Folder>,
-        profile: &Profile,
-        machines: &[Machine],
-    ) -> Result<Machine, ApiError> {
-        let existing =
-            admitted.machine.as_ref().and_then(|name| machines.iter().find(|m| m.name == *name));
-        let mut machine = match existing {
-            Some(machine) => machine.clone(),
-            None => {
-                if folder.is_none() && request.machine.is_some() {
-                    return Err(ApiError::new(
-                        ErrorKind::Failed,
-                        "there is no machine of that name",
-                    )
-                    .hint("ringfence machine list"));
-                }
-                let name = match &request.machine {
-                    Some(name) => name.clone(),
-                    None => free_name(folder, profile, machines)?,
-                };
-                Machine {
-                    name,
-                    limits: self.default_limits(config),
-                    image: String::new(),
-                    recipe: profile.recipe.clone(),
-                    slot: free_slot(machines),
-                    folder: folder.map(|folder| folder.id.clone()),
-                    seen: std::collections::BTreeSet::new(),
-                    created: clock::now(),
-                }
-            }
-        };
-        machine.seen.extend(folder.map(|folder| folder.id.clone()));
-        Ok(machine)
-    }
-
     /// The limits of a new machine: from the configuration, else from the host's size.
     pub(super) fn default_limits(&self, config: &Config) -> Limits {
         let from_host = Limits::for_host(facts::processors(), facts::memory());
@@ -252,10 +252,14 @@ impl Daemon {
     async fn prepare(
         self: &Arc<Self>,
         request: &RunRequest,
+        config: &Config,
         plan: Plan,
         report: &Report,
     ) -> Result<RunReady, ApiError> {
-        let Plan { mut session, profile, folder, directory, access, rule, protected } = plan;
+        let Plan { mut session, profile, folder, directory, granted, rule, protected } = plan;
+        let access = granted.access;
+        // Before anything is shared or started: without them there is no run.
+        let secrets = self.read_secrets(config, &granted.secrets).await?;
         if let Some(folder) = &folder {
             self.settle_exits(folder, report).await?;
         }
@@ -264,8 +268,7 @@ impl Daemon {
             let ready = self.machines.ensure_running(&session.machine, &rule, report).await?;
             let guest_path = match &folder {
                 Some(folder) => {
-                    let names = self.names_of(folder);
-                    let shown = Shown { access, names };
+                    let shown = Shown::of(&granted);
                     Some(self.machines.attach(&session.machine, folder, &shown).await?)
                 }
                 None => None,
@@ -300,6 +303,12 @@ impl Daemon {
             }
             let mode =
                 if access == Access::Rw { ShareMode::ReadWrite } else { ShareMode::ReadOnly };
+            // Not where the rules became stricter in the meantime.
+            let _switching = self.protect.switching.lock().await;
+            let now = self.session(&session.id)?;
+            if now.state == SessionState::Frozen {
+                return Err(ApiError::new(ErrorKind::Refused, now.stricter.join("; ")));
+            }
             self.machines.set_share(&session.machine, &folder.id, mode).await?;
         }
         if !report.is_heard() {
@@ -317,7 +326,8 @@ impl Daemon {
             }
             _ => PathBuf::from("/home/agent"),
         };
-        let socket = self.start_process(request, &session, &profile, &ready, &working).await?;
+        let command = Command { words: command(request, &profile), working, secrets };
+        let socket = self.start_process(request, &session, &profile, &ready, command).await?;
         self.watch(&session.id);
         Ok(RunReady { session: session.id, socket, machine: session.machine })
     }
@@ -328,7 +338,7 @@ impl Daemon {
         session: &Session,
         profile: &Profile,
         ready: &Ready,
-        working: &Path,
+        command: Command,
     ) -> Result<PathBuf, ApiError> {
         let socket = self.layout.session_socket(&session.id);
         let mut environment: BTreeMap<String, String> = request
@@ -353,13 +363,10 @@ impl Daemon {
                 exec: "/usr/lib/ringfence/exec".into(),
             },
             guest_socket: ready.ssh.service(),
-            argv: command(request, profile)
-                .iter()
-                .filter_map(BytePath::to_bytes)
-                .map(SpecBytes::new)
-                .collect(),
+            argv: command.words.iter().filter_map(BytePath::to_bytes).map(SpecBytes::new).collect(),
             env: environment.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
-            cwd: SpecBytes::new(working.as_os_str().as_bytes()),
+            secrets: secrets::variables(command.secrets),
+            cwd: SpecBytes::new(command.working.as_os_str().as_bytes()),
             terminal: request.terminal,
             socket: socket.clone(),
             record: self.layout.session(&session.id),
@@ -400,6 +407,89 @@ impl Daemon {
             tracing::warn!(%id, %error, "the share of a failed session could not be closed");
         }
     }
+}
+
+/// What is recorded of a decision.
+fn decision(
+    by: Actor,
+    request: &RunRequest,
+    decided: &Result<Plan, ApiError>,
+    rules: Option<&FolderRules>,
+) -> Decision {
+    let asked = Decision {
+        time: clock::now(),
+        by,
+        outcome: Outcome::Refused,
+        profile: request.profile.clone().unwrap_or_else(profiles::shell),
+        folder: request.directory.clone(),
+        access: None,
+        machine: request.machine.clone(),
+        network: request.network,
+        session: None,
+        reasons: Vec::new(),
+    };
+    match decided {
+        Err(error) => Decision {
+            reasons: [&error.message].into_iter().chain(&error.causes).cloned().collect(),
+            ..asked
+        },
+        Ok(plan) => Decision {
+            outcome: Outcome::Admitted,
+            folder: plan.folder.as_ref().map(|folder| folder.path.clone()),
+            access: plan.folder.is_some().then_some(plan.granted.access),
+            machine: Some(plan.session.machine.clone()),
+            network: Some(plan.rule.network),
+            session: Some(plan.session.id.clone()),
+            reasons: audit::rules_in_words(rules, &plan.granted.secrets),
+            ..asked
+        },
+    }
+}
+
+/// The machine that serves, as it is to be written down; a new one where none does yet.
+fn machine_for(
+    request: &RunRequest,
+    facts: &Facts,
+    admitted: &Admitted,
+    folder: Option<&Folder>,
+    profile: &Profile,
+    new_machine: MachineName,
+) -> Result<Machine, ApiError> {
+    let known = admitted.machine.as_ref();
+    let existing = known.and_then(|name| facts.machines.iter().find(|m| m.name == *name));
+    let mut machine = match existing {
+        Some(machine) => machine.clone(),
+        None if folder.is_none() && request.machine.is_some() => {
+            let error = ApiError::new(ErrorKind::Failed, "there is no machine of that name");
+            return Err(error.hint("ringfence machine list"));
+        }
+        None => Machine {
+            name: new_machine,
+            limits: admitted.limits,
+            image: String::new(),
+            recipe: profile.recipe.clone(),
+            slot: free_slot(&facts.machines),
+            folder: folder.map(|folder| folder.id.clone()),
+            seen: Traces::default(),
+            because: None,
+            created: clock::now(),
+        },
+    };
+    if let Some(seen) = admitted.held.machines.get(&machine.name) {
+        machine.seen = seen.clone();
+    }
+    // Why it was chosen stays to be seen when nobody asks any more.
+    machine.because = admitted.because.clone().or(machine.because);
+    Ok(machine)
+}
+
+/// A refusal as a person is told: the first reason, the others below it, the ways out.
+fn refusal(refused: Refused) -> ApiError {
+    let mut reasons = refused.reasons.into_iter();
+    let mut error = ApiError::new(ErrorKind::Refused, reasons.next().unwrap_or_default());
+    error.causes = reasons.collect();
+    error.hints = refused.ways_out;
+    error
 }
 
 /// The command inside: the agent's with its arguments, the person's, or a login shell.
@@ -454,6 +544,8 @@ fn new_session_id() -> SessionId {
     SessionId::new(text).unwrap_or_else(|_| unreachable!("digits and dashes are a name"))
 }
 
+#[cfg(test)]
+mod sequence_tests;
 #[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;

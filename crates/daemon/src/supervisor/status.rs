@@ -11,7 +11,9 @@ use ringfence_model::status::{
     STATUS_SCHEMA, Severity, Status,
 };
 
-use super::{Daemon, copies, exit_check, failed, folders, growth, losses, protect, standing};
+use super::{
+    Daemon, copies, exit_check, failed, folders, growth, losses, protect, standing, stricter,
+};
 use crate::host::{clock, facts};
 
 /// Sessions that are over and still shown.
@@ -192,6 +194,7 @@ impl Daemon {
             problems.push(problem(Severity::Error, message, Some(command)));
         }
         problems.extend(sessions.iter().filter_map(losses::problem));
+        problems.extend(sessions.iter().filter_map(stricter::problem));
         for session in sessions {
             let failed_after_running = session.exit.is_some() && session.closing_snapshot.is_none();
             if let (SessionState::Failed { reason }, true) = (&session.state, failed_after_running)

@@ -1,13 +1,15 @@
 //! The desktop's keyring, through the programs `secret-tool` and `dbus-send`: the only place
-//! that runs them. A second home for vaults' keys where there is a keyring that is unlocked.
+//! that runs them. A second home for vaults' keys where there is a keyring that is unlocked, and
+//! one of the places where secrets of the configuration are read.
 //!
 //! Owns that nobody is asked to unlock anything, and that no key stands in a command line:
-//! `secret-tool` reads it from standard input. Never fails anybody: the key file decides.
+//! `secret-tool` reads it from standard input. A vault's key never fails for it: the key file decides.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ringfence_model::name::FolderId;
+use zeroize::Zeroizing;
 
 use crate::host::command::Program;
 use crate::host::facts;
@@ -44,6 +46,30 @@ async fn is_open(bus: &str) -> bool {
 
 fn names(folder: &FolderId) -> [String; 4] {
     ["application".into(), "ringfence".into(), "vault".into(), folder.to_string()]
+}
+
+/// Why there is no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// There is no keyring, or it is locked.
+    Closed,
+    /// The keyring does not know it.
+    Unknown,
+}
+
+/// What a person stored in the keyring under these two attributes.
+///
+/// # Errors
+/// Why there is nothing.
+pub(crate) async fn entry(service: &str, account: &str) -> Result<Zeroizing<Vec<u8>>, NoEntry> {
+    let bus = bus().ok_or(NoEntry::Closed)?;
+    if !is_open(&bus).await {
+        return Err(NoEntry::Closed);
+    }
+    let names = ["lookup", "service", service, "account", account];
+    let said = program("secret-tool", &bus).args(names).check().await;
+    let found = Zeroizing::new(said.map_err(|_| NoEntry::Unknown)?.stdout);
+    if found.is_empty() { Err(NoEntry::Unknown) } else { Ok(found) }
 }
 
 /// The key of a vault, if the keyring has it.

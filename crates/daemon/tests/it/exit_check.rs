@@ -89,7 +89,7 @@ fn held_paths(folder: &FolderStatus) -> Vec<String> {
 
 fn approval(lab: &Lab, dry_run: bool) -> ApproveRequest {
     let folder = lab.project.clone();
-    ApproveRequest { folder, dry_run, agreed: None, drop: false, all: false }
+    ApproveRequest { folder, dry_run, agreed: None, drop: false, all: false, contents: false }
 }
 
 fn set(lab: &Lab, action: ExitAction) {

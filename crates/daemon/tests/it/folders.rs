@@ -41,7 +41,6 @@ async fn what_cannot_be_a_folder_is_refused_with_a_way_out() {
         (lab.project.join(".env"), "is not a directory"),
         (base.join("link"), "is a link to"),
         (base.join("line\nbreak"), "control character"),
-        (lab.project.join("src"), "lies inside the registered folder"),
         (base.join("home/state"), "which no agent may see"),
         ("/".into(), "whole computer"),
         ("/etc".into(), "operating system"),

@@ -5,7 +5,8 @@
 use std::fs::{self, File};
 use std::sync::{Arc, Mutex};
 
-use ringfence_model::folder::{Access, NameRules};
+use ringfence_model::admit::ShownNames;
+use ringfence_model::folder::Access;
 use ringfence_model::history::SnapshotKind;
 use ringfence_model::mass_loss::GuardAction;
 use ringfence_model::name::{MachineName, ProfileName, SessionId};
@@ -68,7 +69,7 @@ pub(crate) async fn at_work(
         tag: "s0".into(),
         guest_path: lab.project.clone(),
         access: Access::Rw,
-        names: NameRules::default(),
+        names: ShownNames::default(),
     };
     runtime.shares.insert(folder.id.clone(), share);
     store.set_runtime(&machine, &runtime).expect("written");
@@ -85,6 +86,7 @@ pub(crate) async fn at_work(
         exit: None,
         guard: GuardAction::Freeze,
         mass_loss: None,
+        stricter: Vec::new(),
         opening_snapshot: Some(opening),
         closing_snapshot: None,
     };

@@ -55,6 +55,7 @@ impl Agent {
             exit: None,
             guard: GuardAction::Off,
             mass_loss: None,
+            stricter: Vec::new(),
             opening_snapshot: Some(opening.id),
             closing_snapshot: None,
         };

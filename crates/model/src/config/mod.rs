@@ -94,8 +94,9 @@ pub struct Defaults {
     pub memory: Option<Size>,
     /// Disk of a new machine.
     pub disk: Option<Size>,
-    /// Network of a profile that does not say.
-    pub network: Network,
+    /// Network of a profile that does not say, and the widest one of all; `None`: the internet
+    /// for a profile that does not say, and no bound for one that does.
+    pub network: Option<Network>,
     /// How long snapshots are kept, of folders that do not say.
     pub keep: Keep,
     /// How large a vault may get, of folders that do not say; `None`: a share of the disk.

@@ -61,7 +61,7 @@ impl DefaultWords {
             cpus: self.cpus,
             memory: self.memory,
             disk: self.disk,
-            network: self.network.unwrap_or_default(),
+            network: self.network,
             keep: self.keep.unwrap_or_default(),
             limit: self.limit,
             check: self.check.unwrap_or_default(),

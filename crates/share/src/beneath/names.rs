@@ -2,17 +2,19 @@
 //! kernel says that a directory is, never by what a guest remembers of it. Must not know
 //! which patterns there are.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ringfence_model::admit::ShownNames;
 use ringfence_model::bytes::directories_above;
+use ringfence_model::folder::NameRules as ConfiguredNames;
 use ringfence_model::pattern::Pattern;
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat2};
 use rustix::io::Errno;
@@ -24,8 +26,22 @@ use super::{BENEATH, Beneath, stat_at};
 const DEEPEST_LOOK: usize = 2000;
 
 /// What a folder hides and protects.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
+    groups: Vec<Group>,
+    /// Directories by their exact paths, that do not exist for the guest.
+    hidden: Vec<Vec<u8>>,
+    /// Directories by their exact paths, that cannot be changed.
+    read_only: Vec<Vec<u8>>,
+}
+
+/// Patterns, as they are meant in one folder: the shared one, one around it, or one in it.
+#[derive(Clone, Debug)]
+struct Group {
+    /// The way from that folder down to the shared one.
+    above: Vec<u8>,
+    /// The way from the shared folder down to that one.
+    below: Vec<u8>,
     hide: Gitignore,
     protect: Gitignore,
 }
@@ -33,15 +49,67 @@ pub(crate) struct Names {
 impl Names {
     /// # Errors
     /// What is wrong with a pattern.
-    pub(crate) fn new(hide: &[Pattern], protect: &[Pattern]) -> Result<Self, String> {
-        Ok(Self { hide: compiled(hide)?, protect: compiled(protect)? })
+    pub(crate) fn new(shown: &ShownNames) -> Result<Self, String> {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let all = |paths: &BTreeSet<PathBuf>| paths.iter().map(|path| bytes(path)).collect();
+        let group = |above: &Path, below: &Path, names: &ConfiguredNames| {
+            Ok(Group {
+                above: bytes(above),
+                below: bytes(below),
+                hide: compiled(&names.hide)?,
+                protect: compiled(&names.protect)?,
+            })
+        };
+        let root = Path::new("");
+        let own = [group(root, root, &shown.own)];
+        let placed =
+            shown.placed.iter().map(|placed| group(&placed.above, &placed.below, &placed.names));
+        let groups = own.into_iter().chain(placed).collect::<Result<_, String>>()?;
+        Ok(Self { groups, hidden: all(&shown.hidden), read_only: all(&shown.read_only) })
+    }
+
+    fn hide_nothing(&self) -> bool {
+        self.hidden.is_empty() && self.groups.iter().all(|group| group.hide.is_empty())
+    }
+
+    fn protect_nothing(&self) -> bool {
+        self.read_only.is_empty() && self.groups.iter().all(|group| group.protect.is_empty())
+    }
+
+    fn hides(&self, path: &[u8], is_dir: bool) -> bool {
+        lies_in(path, &self.hidden)
+            || self.groups.iter().any(|group| group.fit(&group.hide, path, is_dir))
+    }
+
+    fn protects(&self, path: &[u8], is_dir: bool) -> bool {
+        lies_in(path, &self.read_only)
+            || self.groups.iter().any(|group| group.fit(&group.protect, path, is_dir))
     }
 }
 
-impl Default for Names {
-    fn default() -> Self {
-        Self { hide: Gitignore::empty(), protect: Gitignore::empty() }
+impl Group {
+    /// Whether a path of the shared folder fits patterns of this one's folder.
+    fn fit(&self, patterns: &Gitignore, path: &[u8], is_dir: bool) -> bool {
+        if patterns.is_empty() {
+            return false;
+        }
+        let path = match (self.above.as_slice(), self.below.as_slice()) {
+            (b"", b"") => path,
+            (above, b"") => return fits(patterns, &below(above, path), is_dir),
+            (_, way) => match path.strip_prefix(way).and_then(|rest| rest.strip_prefix(b"/")) {
+                Some(rest) => rest,
+                None => return false,
+            },
+        };
+        fits(patterns, path, is_dir)
     }
+}
+
+/// Whether a path is one of these, or lies in one of them.
+fn lies_in(path: &[u8], those: &[Vec<u8>]) -> bool {
+    those.iter().any(|one| {
+        path.strip_prefix(one.as_slice()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    })
 }
 
 fn compiled(patterns: &[Pattern]) -> Result<Gitignore, String> {
@@ -100,15 +168,15 @@ impl NameRules {
     }
 
     fn is_empty(&self) -> bool {
-        self.names.hide.is_empty() && self.names.protect.is_empty()
+        self.names.hide_nothing() && self.names.protect_nothing()
     }
 
     fn hides(&self, path: &[u8], is_dir: bool) -> bool {
-        fits(&self.names.hide, path, is_dir)
+        self.names.hides(path, is_dir)
     }
 
     fn protects(&self, path: &[u8], is_dir: bool) -> bool {
-        fits(&self.names.protect, path, is_dir)
+        self.names.protects(path, is_dir)
     }
 
     fn hides_inode(&self, inode: u64) -> bool {
@@ -151,7 +219,7 @@ impl Beneath {
 
     /// What a listing of this directory leaves out, where anything can be.
     pub(super) fn unlisted(&self, node: &Arc<Node>) -> io::Result<Option<Unlisted>> {
-        if self.rules.names.hide.is_empty() {
+        if self.rules.names.hide_nothing() {
             return Ok(None);
         }
         let directory = self.path_now(&*self.path_fd(node)?)?;
@@ -169,7 +237,7 @@ impl Beneath {
         inode: u64,
         is_dir: bool,
     ) -> io::Result<bool> {
-        if self.rules.names.hide.is_empty() {
+        if self.rules.names.hide_nothing() {
             return Ok(false);
         }
         let path = below(&self.path_now(dir)?, name.to_bytes());
@@ -221,7 +289,7 @@ impl Beneath {
     /// # Errors
     /// EPERM where one of its names is protected.
     pub(super) fn may_change(&self, node: &Arc<Node>) -> io::Result<()> {
-        if self.rules.names.protect.is_empty() {
+        if self.rules.names.protect_nothing() {
             return Ok(());
         }
         let is_dir = node.kind == 0o040_000;
@@ -343,6 +411,7 @@ fn directory(dir: &OwnedFd, name: &CStr, path: Vec<u8>) -> io::Result<Option<Ope
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfence_model::admit::Placed;
 
     #[test]
     fn patterns_mean_what_they_mean_to_git() {
@@ -372,5 +441,49 @@ mod tests {
             let found = fits(&compiled(&all).unwrap(), path, is_dir);
             assert_eq!(found, expected, "{patterns:?} {path:?}");
         }
+    }
+
+    #[test]
+    fn other_folders_patterns_are_meant_where_those_folders_are() {
+        let names = |text: &str| ConfiguredNames {
+            hide: vec![text.parse().unwrap()],
+            ..ConfiguredNames::default()
+        };
+        let placed = |above: &str, below: &str, text| Placed {
+            above: above.into(),
+            below: below.into(),
+            names: names(text),
+        };
+        let names = Names::new(&ShownNames {
+            own: names("own"),
+            hidden: [PathBuf::from("a[b]/nda")].into(),
+            read_only: [PathBuf::from("docs")].into(),
+            placed: vec![
+                placed("x/y", "", "/x/y/above"),
+                placed("x/y", "", "!own"),
+                placed("", "in/side", "/below"),
+                placed("", "in/side", "deep"),
+            ],
+        })
+        .unwrap();
+        for (path, hidden) in [
+            ("own", true),
+            ("a[b]/nda", true),
+            ("a[b]/nda/file", true),
+            ("a[b]/nda2", false),
+            ("ab/nda", false),
+            ("a[b]", false),
+            ("above", true),
+            ("q/above", false),
+            ("in/side/below", true),
+            ("below", false),
+            ("in/side/q/deep/er", true),
+            ("in/sideways/deep", false),
+            ("in/side", false),
+        ] {
+            assert_eq!(names.hides(path.as_bytes(), true), hidden, "{path}");
+        }
+        assert!(names.protects(b"docs/file", false) && !names.protects(b"docs.txt", false));
+        assert!(!names.hide_nothing() && Names::default().hide_nothing());
     }
 }

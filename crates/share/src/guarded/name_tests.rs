@@ -5,6 +5,8 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
+use ringfence_model::admit::ShownNames;
+use ringfence_model::folder::NameRules;
 use virtiofsd::filesystem::DirectoryIterator;
 
 use super::tests::{ROOT, context, errno, guarded_names};
@@ -45,11 +47,11 @@ impl Lab {
         let all = |patterns: &[&str]| -> Vec<_> {
             patterns.iter().map(|text| text.parse().unwrap()).collect()
         };
-        let names = Names::new(
-            &all(&[".env", "/secrets/**", "/a/b/c/.key"]),
-            &all(&["*.lock", "/git/hooks/**"]),
-        )
-        .unwrap();
+        let own = NameRules {
+            hide: all(&[".env", "/secrets/**", "/a/b/c/.key"]),
+            protect: all(&["*.lock", "/git/hooks/**"]),
+        };
+        let names = Names::new(&ShownNames { own, ..ShownNames::default() }).unwrap();
         let fs = guarded_names(temp.path(), names);
         fs.folder.look_for_links().unwrap();
         Self { temp, fs }
@@ -224,4 +226,54 @@ fn other_names_of_what_is_hidden_are_looked_for_before_a_share_opens() {
     let plain = lab.id("plain");
     assert_eq!(lab.fs.lookup(context(), plain, c"later").unwrap().inode, 0);
     assert_eq!(lab.listed(plain), ["file"]);
+}
+
+/// A folder in the folder, about which another rule says more.
+#[test]
+fn a_directory_that_another_rule_keeps_does_not_exist_or_is_only_to_be_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name);
+    for directory in ["work/nda/deep", "docs/api", "plain"] {
+        fs::create_dir_all(at(directory)).unwrap();
+    }
+    for file in ["work/nda/deep/plan", "work/nda2", "docs/api/index", "plain/file"] {
+        fs::write(at(file), file).unwrap();
+    }
+    fs::hard_link(at("work/nda/deep/plan"), at("plain/copy")).unwrap();
+    let names = Names::new(&ShownNames {
+        hidden: ["work/nda".into()].into(),
+        read_only: ["docs".into()].into(),
+        ..ShownNames::default()
+    });
+    let lab = Lab { fs: guarded_names(temp.path(), names.unwrap()), temp };
+    lab.fs.folder.look_for_links().unwrap();
+    let (fs, none) = (&lab.fs, Extensions::default);
+    let before = lab.on_host();
+    let (work, docs, plain) = (lab.id("work"), lab.id("docs"), lab.id("plain"));
+    assert_eq!(lab.listed(work), ["nda2"]);
+    assert_eq!(lab.listed(plain), ["file"]);
+    // What is there and what is not is answered alike.
+    for name in [c"nda", c"never"] {
+        assert_eq!(fs.lookup(context(), work, name).unwrap().inode, 0, "{name:?}");
+        assert_eq!(errno(fs.unlink(context(), work, name)), Some(Errno::NOENT), "{name:?}");
+        assert_eq!(errno(fs.rmdir(context(), work, name)), Some(Errno::NOENT), "{name:?}");
+        let moved = fs.rename(context(), work, name, plain, c"x", 0);
+        assert_eq!(errno(moved), Some(Errno::NOENT), "{name:?}");
+    }
+    let made = fs.mkdir(context(), work, c"nda", 0o755, 0, none());
+    assert_eq!(errno(made), Some(Errno::PERM));
+    assert_eq!(errno(fs.rename(context(), ROOT, c"work", ROOT, c"x", 0)), Some(Errno::BUSY));
+    // Read and not changed, at any depth.
+    let api = lab.id("docs/api");
+    assert_eq!(lab.listed(api), ["index"]);
+    for parent in [docs, api] {
+        let made = fs.create(context(), parent, c"new", 0o644, false, WRONLY, 0, none());
+        assert_eq!(errno(made), Some(Errno::PERM));
+    }
+    assert_eq!(
+        errno(fs.open(context(), lab.id("docs/api/index"), false, WRONLY)),
+        Some(Errno::PERM)
+    );
+    assert_eq!(errno(fs.rename(context(), ROOT, c"docs", ROOT, c"x", 0)), Some(Errno::PERM));
+    assert_eq!(lab.on_host(), before);
 }

@@ -15,8 +15,9 @@ use ringfence_model::api::TerminalSize;
 use ringfence_model::attach::{self, ClientSignal, Ended, FromClient, FromSession, Hello, Welcome};
 use serde::Serialize;
 
+use crate::secrets::SecretValue;
 use crate::session::record::{self, ExitRecord};
-use crate::session::{Limits, SessionSpec, SpecBytes, SshFacts};
+use crate::session::{Limits, SecretVariable, SessionSpec, SpecBytes, SshFacts};
 
 /// Longest wait for anything; a loaded machine is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -172,7 +173,11 @@ impl Machine {
             },
             guest_socket: self.path("g"),
             argv: argv.iter().map(|word| bytes(word)).collect(),
-            env: vec![(bytes("SECRET"), bytes("hunter2")), (bytes("TERM"), bytes("xterm"))],
+            env: vec![(bytes("TERM"), bytes("xterm"))],
+            secrets: vec![SecretVariable {
+                variable: bytes("SECRET"),
+                value: SecretValue::new(b"hunter2".to_vec().into()).expect("a value"),
+            }],
             cwd: bytes("/tmp"),
             terminal: None,
             socket: self.path(&format!("{id}.s")),

@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ringfence_model::admit::Open;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::layout::Layout;
 use ringfence_model::machine::{Machine, MachineState};
-use ringfence_model::name::{FolderId, MachineName, ProfileName};
+use ringfence_model::name::{FolderId, MachineName};
 use tokio::sync::{OnceCell, mpsc};
 
 use super::report::Report;
@@ -217,12 +218,12 @@ impl Machines {
         &self,
         name: &MachineName,
         rule: &NetworkRule,
-        running: &[(MachineName, ProfileName)],
+        open: &[Open],
     ) -> Result<(), ApiError> {
         let runtime = self.store.runtime(name).map_err(failed)?;
         let same = runtime.network == Some(rule.network) && runtime.allow == rule.allow;
         let Some(network) = runtime.network.filter(|_| !same) else { return Ok(()) };
-        if running.iter().any(|(machine, _)| machine == name) {
+        if open.iter().any(|session| session.machine == *name) {
             return Err(ApiError::new(
                 ErrorKind::Refused,
                 format!("a session runs in machine {name} with the network `{}`", network.as_str()),

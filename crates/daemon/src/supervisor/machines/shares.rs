@@ -35,6 +35,9 @@ impl Machines {
     ) -> Result<PathBuf, ApiError> {
         let cell = self.cell(name);
         let _work = cell.work.lock().await;
+        if !self.record(name)?.seen.has(&folder.id, &shown.names().hidden) {
+            return Err(not_admitted(name, folder));
+        }
         let Some(live) = cell.live() else {
             return Err(ApiError::new(
                 ErrorKind::Engine,
@@ -44,15 +47,16 @@ impl Machines {
         };
         let shares = self.shares_of(name);
         let known = shares.get(&folder.id).filter(|known| known.process.lives());
-        if let Some(known) = known.filter(|known| known.names != shown.names) {
+        let other =
+            |known: &ShareRuntime| (known.access, &known.names) != (shown.access(), shown.names());
+        if let Some(known) = known.filter(|known| other(known)) {
             // Under a session that works with it a share is not exchanged.
             let control = self.share_sockets(name, known).control;
             if !shares::get(&control).await.is_ok_and(|mode| mode == ShareMode::Closed) {
                 return Err(names_changed(name, folder));
             }
         }
-        if let Some(known) = known
-            && (known.access, &known.names) == (shown.access, &shown.names)
+        if let Some(known) = known.filter(|known| !other(known))
             && self.may_go_on(name, known).await
         {
             let control = self.share_sockets(name, known).control;
@@ -103,7 +107,7 @@ impl Machines {
         let lacks =
             |error| machine_error(name, error).hint("what this host lacks: ringfence doctor");
         // It is there before the share, and ends with it.
-        let keeper = match shown.access {
+        let keeper = match shown.access() {
             Access::Rw => {
                 let (store, kept) =
                     (self.layout.kept(&folder.id), KeeperSockets::of(&self.sockets(name), &device));
@@ -122,8 +126,8 @@ impl Machines {
             tag: device.clone(),
             device,
             guest_path: folder::guest_path(&folder.path),
-            access: shown.access,
-            names: shown.names.clone(),
+            access: shown.access(),
+            names: shown.names().clone(),
         };
         // Written down before it is plugged: a daemon that dies now leaves no unknown process.
         runtime.shares.insert(folder.id.clone(), share.clone());
@@ -378,11 +382,23 @@ fn free_slot(runtime: &MachineRuntime) -> Option<u32> {
         .find(|slot| !runtime.shares.values().any(|share| share.device == format!("s{slot}")))
 }
 
+/// Nothing becomes visible in a machine that does not remember it first.
+fn not_admitted(name: &MachineName, folder: &Folder) -> ApiError {
+    let path = folder.path.display();
+    ApiError::new(
+        ErrorKind::Refused,
+        format!("no decision let {path} be seen in machine {name}; nothing was shared"),
+    )
+    .hint("ringfence daemon restart")
+}
+
 fn names_changed(name: &MachineName, folder: &Folder) -> ApiError {
     let path = folder.path.display();
     ApiError::new(
         ErrorKind::Refused,
-        format!("what {path} hides or protects was changed, and a session still works there by the old rules"),
+        format!(
+            "the rules of {path} were changed, and a session still works there by the old ones"
+        ),
     )
     .hint("end it first: ringfence session list")
     .hint(format!("or use another machine than {name}: --machine NAME"))

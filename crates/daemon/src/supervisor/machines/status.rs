@@ -55,9 +55,10 @@ impl Machines {
                 shares: self.share_statuses(&machine.name, folders).await,
                 has_seen: machine
                     .seen
-                    .iter()
+                    .folders()
                     .map(|id| path_of(id).unwrap_or_else(|| format!("(unregistered {id})").into()))
                     .collect(),
+                because: machine.because,
                 name: machine.name,
                 state,
                 waiting_for,

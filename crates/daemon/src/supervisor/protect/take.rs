@@ -283,6 +283,11 @@ impl Daemon {
         let sessions = self.store.sessions().unwrap_or_default();
         for session in sessions.iter().filter(|session| here(session)) {
             let machine = &session.machine;
+            if stored && !session.stricter.is_empty() {
+                // It stays held, for the sake of a rule.
+                guard.state().held.remove(machine);
+                continue;
+            }
             let mode = if stored { ShareMode::ReadWrite } else { ShareMode::Held };
             if stored && !guard.state().held.contains(machine) {
                 continue;
