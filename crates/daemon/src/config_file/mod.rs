@@ -117,7 +117,10 @@ impl ConfigFile {
     }
 
     fn refresh(&self, state: &mut State, first: bool) {
-        let read = self.sources().and_then(|sources| Ok((self.read(sources.clone())?, sources)));
+        let read = self.sources().and_then(|sources| {
+            self.none_emptied(&sources)?;
+            Ok((self.read(sources.clone())?, sources))
+        });
         match read {
             Ok((reading, sources)) => {
                 (state.good, state.error) = (Arc::new(reading), None);
@@ -131,6 +134,22 @@ impl ConfigFile {
                 }
             }
         }
+    }
+
+    /// An editor that empties a file before it writes must not take every rule away for a moment,
+    /// nor a full disk for longer.
+    fn none_emptied(&self, sources: &[Source]) -> Result<(), ConfigError> {
+        let empty = |source: &&Source| source.text.is_empty();
+        let Some(source) = sources.iter().find(empty) else { return Ok(()) };
+        let kept = files::read_record::<Kept>(&self.kept).ok().flatten();
+        let said_something = kept.is_some_and(|kept| {
+            kept.sources.iter().any(|before| before.file == source.file && !before.text.is_empty())
+        });
+        if !said_something {
+            return Ok(());
+        }
+        let message = "is empty, and was not before; if that is meant, write a comment into it";
+        Err(ConfigError::of_file(&source.file, message.to_owned()))
     }
 
     fn read(&self, sources: Vec<Source>) -> Result<Reading, ConfigError> {

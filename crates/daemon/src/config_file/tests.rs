@@ -48,6 +48,22 @@ fn who(text: &str) -> Vec<Selector> {
     vec![text.to_owned().try_into().expect("name")]
 }
 
+#[test]
+fn a_file_that_is_emptied_takes_no_rule_away() {
+    let lab = Lab::new(RULE);
+    assert_eq!(lab.config.current().expect("good").folders.len(), 1);
+    // As an editor leaves it for a moment, and a full disk for longer.
+    lab.write("config.toml", "");
+    let error = lab.config.current().expect_err("emptied").to_string();
+    assert!(error.contains("is empty, and was not before"), "{error}");
+    assert_eq!(lab.config.last_good().folders.len(), 1);
+    assert_eq!(Lab::daemon(lab.directory.path()).last_good().folders.len(), 1);
+    lab.write("config.toml", "# nothing any more\n");
+    assert_eq!(lab.config.current().expect("good").folders.len(), 0);
+    lab.write("config.toml", "");
+    assert!(lab.config.current().is_err());
+}
+
 const RULE: &str = "[[folder]]\npath = \"/srv/a\"\nprofiles = []\n";
 
 #[test]

@@ -247,6 +247,13 @@ fn document<T>(
     act: impl FnOnce(&mut DocumentMut) -> T,
 ) -> Result<(String, T), ApiError> {
     let mut document = parsed(source)?;
+    let comments = source.text.trim_end();
+    if document.as_table().is_empty() && !comments.is_empty() {
+        // Comments that stand before nothing would end up behind what is added.
+        let mut added = DocumentMut::new();
+        let outcome = act(&mut added);
+        return Ok((format!("{comments}\n\n{added}"), outcome));
+    }
     let outcome = act(&mut document);
     Ok((document.to_string(), outcome))
 }

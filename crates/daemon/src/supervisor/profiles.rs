@@ -54,7 +54,7 @@ impl Daemon {
             labels: profile.labels,
             args: profile.args,
             env: profile.env,
-            network: profile.network.unwrap_or(network),
+            network: profile.network.or(network).unwrap_or_default(),
             allow: profile.allow,
             secrets: profile.secrets,
             limits: profile.limits,

@@ -105,7 +105,7 @@ impl Reading {
         table.add_from("cpus", json!(limits.cpus), &["cpus"], Origin::Computer);
         table.add_from("memory", json!(limits.memory), &["memory"], Origin::Computer);
         table.add_from("disk", json!(limits.disk), &["disk"], Origin::Computer);
-        table.add("network", json!(defaults.network));
+        table.add("network", json!(defaults.network.unwrap_or_default()));
         let guard = defaults.guard;
         table.add("guard.action", json!(guard.action));
         table.add("guard.files", json!(guard.files));
@@ -166,7 +166,7 @@ impl Reading {
         for (variable, value) in &profile.env {
             table.add(&format!("env.{variable}"), json!(value));
         }
-        let network = profile.network.unwrap_or(self.config.defaults.network);
+        let network = profile.network.or(self.config.defaults.network).unwrap_or_default();
         table.add_or_default("network", json!(network));
         table.add("allow", json!(profile.allow));
         table.limits(profile.limits);
