@@ -174,7 +174,7 @@ fn the_last_good_one_is_in_force_after_a_restart_as_well() {
     assert!(next.current().is_err());
     assert_eq!(next.last_good().folders.len(), 2);
     assert_eq!(next.last_good().folders[1].profiles.as_deref(), Some(&[][..]));
-    lab.write("conf.d/more.toml", "");
+    lab.write("conf.d/more.toml", "# none\n");
     assert_eq!(next.current().expect("mended").folders.len(), 1);
 }
 

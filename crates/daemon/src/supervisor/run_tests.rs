@@ -59,7 +59,7 @@ fn configured(text: &str) -> (tempfile::TempDir, Arc<Daemon>, PathBuf) {
 
 #[tokio::test]
 async fn a_run_whose_secret_cannot_be_had_shares_and_starts_nothing() {
-    let text = "[secret.key]\nfile = \"PROJECT/../no-key\"\n[profile.keyed]\nsecrets = [\"key\"]\n";
+    let text = "[secret.key]\nfile = \"PROJECT.no-key\"\n[profile.keyed]\nsecrets = [\"key\"]\n";
     let (_directory, daemon, project) = configured(text);
     let request = RunRequest {
         directory: Some(project),

@@ -197,10 +197,17 @@ impl Case {
         let (allowed, denied) = (bits(1), bits(6).unwrap_or(0));
         let network = bits(5).map(|network| u8::try_from(network % 4).expect("small"));
         let rule = Rule { allowed, denied, network };
-        self.reference.rules[folder] = rule;
-        self.access[folder] = if self.below(5) == 0 { Access::Ro } else { Access::Rw };
-        self.trail.push(format!("{folder}: {rule:?} {}", self.access[folder]));
+        let access = if self.below(5) == 0 { Access::Ro } else { Access::Rw };
+        let before = (self.reference.rules[folder], self.access[folder]);
+        (self.reference.rules[folder], self.access[folder]) = (rule, access);
+        self.trail.push(format!("{folder}: {rule:?} {access}"));
         self.configure();
+        if self.daemon.config.current().is_err() {
+            // It allows what a rule around it denies: the one before stays in force.
+            self.trail.push("which is refused".into());
+            (self.reference.rules[folder], self.access[folder]) = before;
+            self.configure();
+        }
         self.daemon.freeze_what_has_more().await.expect("compared");
         for index in (0..self.sessions.len()).rev() {
             let (id, number) = self.sessions[index].clone();
