@@ -110,10 +110,13 @@ mod tests {
         assert_eq!(internet.and(&offline), offline);
         assert_eq!(internet.and(&list(&["a.example"])), list(&["a.example"]));
         assert_eq!(Reach::EVERYTHING.and(&internet), internet);
-        let ours = list(&["*.npmjs.org", "pypi.org", "192.0.2.0/24", "2001:db8::1"]);
-        let theirs = list(&["registry.npmjs.org.", "PyPI.org", "192.0.2.7", "198.51.100.1"]);
+        let ours = list(&["*.example.org", "example.net", "192.0.2.0/24", "2001:db8::1"]);
+        let theirs = list(&["registry.example.org.", "Example.net", "192.0.2.7", "198.51.100.1"]);
         let both = ours.and(&theirs);
-        assert_eq!(both.allow, ["192.0.2.7", "PyPI.org", "pypi.org", "registry.npmjs.org."]);
+        assert_eq!(
+            both.allow,
+            ["192.0.2.7", "Example.net", "example.net", "registry.example.org."]
+        );
         assert!(both.is_within(&ours) && both.is_within(&theirs));
         assert!(!ours.is_within(&theirs) && offline.is_within(&both) && !internet.is_within(&both));
         assert_eq!(list(&["a.example"]).and(&list(&["b.example"])), list(&[]));
