@@ -134,14 +134,15 @@ sudo journalctl --no-pager 2>/dev/null | grep -qaF "$(printf '%s\n' "$pattern")"
 env | grep -aF "$(printf '%s\n' "$pattern")" && echo own
 true
 INSIDE
-look_inside() { inside "$other" "$(cat "$WORK/look-inside")" <"$values"; }
+look=$(new_folder 'look')
+look_inside() { inside "$look" "$(cat "$WORK/look-inside")" <"$values"; }
 session=$(ringfence session list --json | jq -r '.sessions[] | select(.profile == "keyed") | .id' | tail -n 1)
 expect 0 look_inside
 equal "who has it inside" "$(cat "$OUT")" "environ session-$session"
 
-step "the folder narrows: what its rule does not name is not carried"
-expect 0 ringfence run keyed --yes --machine "$MACHINE" --folder "$other" -- sh -c 'echo "${FROM_FILE-none} ${SECOND:+some}"'
-equal "what the session has" "$(cat "$OUT")" "none some"
+step "a folder whose rule leaves a secret out does not come beside a session that has it"
+expect 254 ringfence run --yes --machine "$MACHINE" --folder "$other" -- true
+says "secret from-file"
 
 step "a daemon that was killed adopts the session and need not know"
 kill -9 "$(daemon_pid)"
@@ -149,7 +150,7 @@ touch "$folder/stop"
 wait "$client" || die "the session did not survive the daemon"
 client=
 expect 0 ringfence log --decisions --profile keyed --json
-equal "decisions that survived it" "$(jq -r '[.decisions[].outcome] | join(" ")' "$OUT")" "admitted admitted"
+equal "decisions that survived it" "$(jq -r '[.decisions[].outcome] | join(" ")' "$OUT")" "admitted"
 says 'carries the secrets from-file, from-command'
 
 step "gone with the session, on both sides"
@@ -164,4 +165,9 @@ says 'secret from-file cannot be had from the file'
 says "chmod 600 $WORK/key-file"
 [ ! -e "$folder/ran" ] || die "it ran"
 if grep -qaFf "$values" "$OUT" "$ERR"; then die "the refusal tells a value"; fi
+chmod 600 "$WORK/key-file"
+
+step "the folder narrows: what its rule does not name is not carried"
+expect 0 ringfence run keyed --yes --machine "$MACHINE" --folder "$other" -- sh -c 'echo "${FROM_FILE-none} ${SECOND:+some}"'
+equal "what the session has" "$(cat "$OUT")" "none some"
 printf '%s\n' "$had" >"$RINGFENCE_HOME/config/config.toml"

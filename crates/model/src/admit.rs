@@ -271,6 +271,7 @@ impl<'a> Asking<'a> {
             no.push(format!("it has seen {obstacle}"));
         }
         no.extend(self.beside(&open));
+        no.extend(self.secrets_beside(&traces, name));
         no.extend(met_by_others(world, &before, &after, &open.machine));
         no.extend(carried_over(world, &before, &after, &open));
         let reach = match self.reach(&traces, &open.machine) {
@@ -283,10 +284,7 @@ impl<'a> Asking<'a> {
         if !no.is_empty() {
             return Err(no);
         }
-        let allowed = |name: &&SecretName| {
-            let lets = |allowed: &Vec<_>| allowed.contains(*name);
-            world.rules_of(&traces).all(|ruled| ruled.rules.secrets.as_ref().is_none_or(lets))
-        };
+        let allowed = |name: &&SecretName| world.rules_of(&traces).all(|ruled| ruled.lets(name));
         open.granted.secrets = profile.secrets.iter().filter(allowed).cloned().collect();
         open.granted.reach = reach;
         let notes = self.notes(&open.granted);
@@ -331,6 +329,18 @@ impl<'a> Asking<'a> {
             }
         }
         None
+    }
+
+    /// A secret that a session has there, and that a rule of what comes with this one leaves out:
+    /// who is root inside reads what every session has.
+    fn secrets_beside(&self, traces: &Traces, name: &MachineName) -> Option<String> {
+        let there = self.world.open.iter().filter(|other| other.machine == *name);
+        let left_out =
+            |secret: &&SecretName| self.world.rules_of(traces).any(|ruled| !ruled.lets(secret));
+        let secret = there.flat_map(|other| &other.granted.secrets).find(left_out)?;
+        Some(format!(
+            "a session runs there with secret {secret}, which the rule of a folder leaves out"
+        ))
     }
 
     /// The network: the narrower of what is allowed and what is asked for; where sessions run,

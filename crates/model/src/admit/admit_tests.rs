@@ -216,6 +216,20 @@ fn a_session_carries_only_the_secrets_that_every_rule_lets_it() {
 }
 
 #[test]
+fn no_folder_that_leaves_a_secret_out_comes_beside_a_session_that_has_it() {
+    let mut lab = Lab::new();
+    lab.profiles[ALPHA].secrets = vec![Lab::secret("npm")];
+    lab.rule(B).secrets = Some(Vec::new());
+    let yes = lab.ask(A, ALPHA, None).expect("yes");
+    let machine = lab.carry_out(A, ALPHA, &yes);
+    let refused = lab.ask(B, BETA, Some(&machine)).expect_err("refused");
+    assert!(refused.reasons.iter().any(|reason| reason.contains("secret npm")), "{refused:?}");
+    assert_eq!(lab.ask(B, BETA, None).expect("yes").machine, None);
+    lab.open.clear();
+    assert!(lab.ask(B, BETA, Some(&machine)).is_ok());
+}
+
+#[test]
 fn sessions_side_by_side_see_the_same() {
     let mut lab = Lab::new();
     let yes = lab.ask(B, BETA, None).expect("yes");

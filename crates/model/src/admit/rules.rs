@@ -9,6 +9,7 @@ use super::place::{Place, leads_into};
 use super::reach::Reach;
 use crate::folder::{Access, FolderRules};
 use crate::machine::Limits;
+use crate::name::SecretName;
 use crate::profile::Profile;
 
 /// What is said about a folder, whether or not anybody ever registered it.
@@ -21,6 +22,11 @@ pub struct Ruled {
 }
 
 impl Ruled {
+    /// Whether sessions that may have met what it is about can carry this secret.
+    pub(super) fn lets(&self, secret: &SecretName) -> bool {
+        self.rules.secrets.as_ref().is_none_or(|allowed| allowed.contains(secret))
+    }
+
     /// Whether this rule alone lets a profile see the folder. `deny` wins.
     #[must_use]
     pub fn admits(&self, profile: &Profile) -> bool {

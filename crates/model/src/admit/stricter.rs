@@ -23,9 +23,7 @@ pub fn stricter(world: &World<'_>, open: &Open) -> Vec<String> {
         found.push(format!("its network may only be `{}` now", reach.network.as_str()));
     }
     for secret in &granted.secrets {
-        let withheld = world.rules_of(&machine.seen).any(|ruled| {
-            ruled.rules.secrets.as_ref().is_some_and(|allowed| !allowed.contains(secret))
-        });
+        let withheld = world.rules_of(&machine.seen).any(|ruled| !ruled.lets(secret));
         if withheld || !profile.secrets.contains(secret) {
             found.push(format!("secret {secret} is not for it any more"));
         }
