@@ -129,7 +129,10 @@ printf '%s\n' "$pattern" | sudo grep -slaF -f - /proc/[0-9]*/environ | while rea
     sed 's|.*/|environ |' "${file%/environ}/cgroup"
 done | sort -u
 printf '%s\n' "$pattern" | sudo grep -slaF -f - /proc/[0-9]*/cmdline | sed 's/^/cmdline /'
-printf '%s\n' "$pattern" | sudo grep -rlaF -f - /run /tmp /var/log /var/tmp /etc /home 2>/dev/null | sed 's/^/file /'
+# Files of the machine's own; a folder that is closed would answer nothing.
+printf '%s\n' "$pattern" | sudo bash -c 'pattern=$(cat)
+    mapfile -d "" -t files < <(find /run /tmp /var/log /var/tmp /etc /home -xdev -type f -print0)
+    grep -slaFf <(printf "%s\n" "$pattern") -- "${files[@]}"' | sed 's/^/file /'
 sudo journalctl --no-pager 2>/dev/null | grep -qaF "$(printf '%s\n' "$pattern")" && echo journal
 env | grep -aF "$(printf '%s\n' "$pattern")" && echo own
 true
