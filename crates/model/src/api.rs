@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::BytePath;
 use crate::error::ApiError;
 use crate::exit_check::{ExitAction, ExitCheck};
-use crate::history::PlanView;
+use crate::history::{ChangeCounts, PlanView};
 use crate::machine::Limits;
 use crate::mass_loss::GuardAction;
 use crate::name::{MachineName, ProfileName, SessionId};
@@ -124,12 +124,9 @@ pub struct RunReady {
 pub struct RunSummary {
     /// The session in its final state.
     pub session: Session,
-    /// Paths added, changed and deleted in the folder, as seen between the snapshots.
-    pub added: u64,
-    /// See `added`.
-    pub changed: u64,
-    /// See `added`.
-    pub deleted: u64,
+    /// What differs in the folder between the snapshots at both ends; absent where one of them
+    /// is missing, and nothing is known.
+    pub changes: Option<ChangeCounts>,
     /// What the host might run or obey of it; absent where nothing was looked at.
     #[serde(default)]
     pub exit_check: Option<ExitCheck>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringfence_model::api::RunSummary;
 use ringfence_model::error::{ApiError, ErrorKind};
 use ringfence_model::folder::{Access, Folder};
-use ringfence_model::history::{ChangeKind, SnapshotKind};
+use ringfence_model::history::{ChangeCounts, SnapshotKind};
 use ringfence_model::name::{FolderId, MachineName, SessionId};
 use ringfence_model::session::{Exit, Session, SessionState};
 use ringfence_model::status::ShareMode;
@@ -284,26 +284,18 @@ impl Daemon {
     }
 
     async fn summary(&self, session: Session) -> Result<RunSummary, ApiError> {
-        let mut summary =
-            RunSummary { session, added: 0, changed: 0, deleted: 0, exit_check: None };
-        summary.exit_check = self.exit_of(&summary.session)?;
-        let folder = self.folder_by_id(summary.session.folder.as_ref())?;
-        let ends = (&summary.session.opening_snapshot, &summary.session.closing_snapshot);
-        let (Some(folder), (Some(opening), Some(closing))) = (folder, ends) else {
-            return Ok(summary);
-        };
-        if opening == closing {
-            return Ok(summary);
-        }
-        let changes = self.vaults.diff(&folder, opening, Some(closing)).await?;
-        for change in &changes {
-            match change.change {
-                ChangeKind::Added => summary.added += 1,
-                ChangeKind::Deleted => summary.deleted += 1,
-                ChangeKind::Modified | ChangeKind::TypeChanged => summary.changed += 1,
-                ChangeKind::Metadata => {}
+        let exit_check = self.exit_of(&session)?;
+        let folder = self.folder_by_id(session.folder.as_ref())?;
+        let changes = match (folder, &session.opening_snapshot, &session.closing_snapshot) {
+            (Some(_), Some(opening), Some(closing)) if opening == closing => {
+                Some(ChangeCounts::default())
             }
-        }
-        Ok(summary)
+            (Some(folder), Some(opening), Some(closing)) => {
+                let changes = self.vaults.diff(&folder, opening, Some(closing)).await?;
+                Some(ChangeCounts::of(&changes))
+            }
+            _ => None,
+        };
+        Ok(RunSummary { session, changes, exit_check })
     }
 }

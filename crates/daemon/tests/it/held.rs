@@ -125,7 +125,7 @@ async fn writes_wait_while_the_vault_fails_and_a_close_ends_in_a_snapshot() {
     fs::write(record.join("exit.json"), exit.to_string()).expect("written");
     let summary = lab.daemon.close(&session.id, &Report::nobody()).await.expect("closed");
     assert_eq!(*modes.lock().expect("unpoisoned"), ["held", "rw", "ro", "closed"]);
-    assert_eq!(summary.added, 2);
+    assert_eq!(summary.changes.expect("both snapshots").added, 2);
     let newest = lab.snapshots().await.remove(0);
     assert_eq!(summary.session.closing_snapshot, Some(newest.id));
     assert_eq!(newest.kind, Some(SnapshotKind::Closing));
