@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -36,14 +36,34 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Writes a record as JSON, 0600.
+/// Writes a record as JSON, 0600. One that stands there already is only made durable, which
+/// costs next to nothing where it is.
 ///
 /// # Errors
 /// As [`replace`].
 pub fn write_record<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
     text.push(b'\n');
+    if made_durable_as_it_is(path, &text).unwrap_or(false) {
+        return Ok(());
+    }
     replace(path, &text, 0o600)
+}
+
+fn made_durable_as_it_is(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    let mut there = Vec::with_capacity(content.len() + 1);
+    (&file).take(content.len() as u64 + 1).read_to_end(&mut there)?;
+    if there != content || file.metadata()?.mode() & 0o7777 != 0o600 {
+        return Ok(false);
+    }
+    file.sync_all()?;
+    let directory = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
+    File::open(directory)?.sync_all()?;
+    Ok(true)
 }
 
 /// Reads a record; `None` when the file does not exist.
@@ -111,6 +131,14 @@ mod tests {
         let mode = fs::metadata(&path).expect("metadata").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().expect("parent")).expect("lists").count(), 1);
+        // The same again is the same file, private again if it was not.
+        let inode = |path: &Path| fs::metadata(path).expect("metadata").ino();
+        let before = inode(&path);
+        write_record(&path, &vec![3u8]).expect("writes");
+        assert_eq!(inode(&path), before);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+        write_record(&path, &vec![3u8]).expect("writes");
+        assert_eq!(fs::metadata(&path).expect("metadata").mode() & 0o7777, 0o600);
         fs::write(&path, b"{").expect("writes");
         let error = read_record::<Vec<u8>>(&path).expect_err("not a record");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);

@@ -215,24 +215,31 @@ impl Daemon {
             self.machines.set_share(&machine, &folder.id, ShareMode::ReadOnly).await?;
         }
         self.end_journal(session, folder).await;
-        let snapshot = if session.closing_snapshot.is_some() {
-            // Taken before the daemon died; since then something may have been held back.
-            Ok(session.closing_snapshot.clone())
-        } else if session.opening_snapshot.is_some() {
-            // What a share that crashed did last is not taken on trust.
-            let whole = self.is_broken(&session.id);
-            let want = Want { whole, ..Want::new(SnapshotKind::Closing, Some(session)) };
-            self.snapshot(folder, want, &Report::nobody()).await.map(|view| Some(view.id))
-        } else {
-            Ok(None)
+        let snapshot = async {
+            if session.closing_snapshot.is_some() {
+                // Taken before the daemon died; since then something may have been held back.
+                Ok(session.closing_snapshot.clone())
+            } else if session.opening_snapshot.is_some() {
+                // What a share that crashed did last is not taken on trust.
+                let whole = self.is_broken(&session.id);
+                let want = Want { whole, ..Want::new(SnapshotKind::Closing, Some(session)) };
+                self.snapshot(folder, want, &Report::nobody()).await.map(|view| Some(view.id))
+            } else {
+                Ok(None)
+            }
         };
+        // Where the guest obeys, so that nothing inside stumbles over it; closed in any case.
+        let unmounted = async {
+            if alone {
+                self.machines.unmount_folder(&machine, &folder.id).await;
+            }
+        };
+        let (snapshot, ()) = tokio::join!(snapshot, unmounted);
         if let Ok(Some(id)) = &snapshot {
             session.closing_snapshot = Some(id.clone());
             self.store.set_session(session).map_err(failed)?;
         }
         if alone {
-            // Unmounted where the guest obeys, so that nothing inside stumbles over it; closed in any case.
-            self.machines.unmount_folder(&machine, &folder.id).await;
             self.machines.set_share(&machine, &folder.id, ShareMode::Closed).await?;
         }
         snapshot.map(drop)
