@@ -205,6 +205,21 @@ pub struct ApproveRequest {
     pub contents: bool,
 }
 
+/// `POST /v1/folders/hint` → stream of `Item<HintView>`: what a folder says about itself in
+/// `.ringfence.toml`, as a snapshot has it; with a snapshot that is in force then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HintRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// The snapshot whose version somebody was shown and approves. `None`: only the present one
+    /// is told, out of a snapshot that is taken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The terminal of whoever approves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
+}
+
 /// `POST /v1/machines`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRequest {

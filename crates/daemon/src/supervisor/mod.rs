@@ -14,6 +14,7 @@ mod exit_check;
 mod folders;
 mod goals;
 mod growth;
+mod hints;
 mod history;
 mod housekeeping;
 mod images;
