@@ -18,6 +18,7 @@ mod protect;
 )]
 mod restores;
 mod retention;
+mod service;
 mod verify;
 
 use std::path::PathBuf;
