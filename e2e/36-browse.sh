@@ -10,7 +10,7 @@ echo later >"$folder/later.txt"
 expect 0 ringfence backup now "$folder"
 at=$WORK/snapshots
 # A scenario that fails leaves no mount behind.
-trap '[ -z "$client" ] || kill -9 "$client" 2>/dev/null; umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" 2>/dev/null || true' EXIT
+trap '[ -z "$client" ] || kill -9 "$client" 2>/dev/null || true; umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" 2>/dev/null || true' EXIT
 mount_processes() { pgrep -f "^$(realpath "$RINGFENCE_BIN/ringfenced") mount" || true; }
 # Content, kind, mode, owner, time; the mount shows no attributes, and each name of a file by itself.
 same() { ! rsync -anc --delete --itemize-changes "$1/" "$2/" | grep -q .; }
@@ -53,6 +53,7 @@ wait_for 60 "it is mounted" test -L "$at/latest"
 for process in $(mount_processes); do kill -9 "$process"; done
 wait "$client" && die "the command did not notice"
 client=
+grep -q "died without unmounting" "$ERR" || die "what happened is not told: $(cat "$ERR")"
 expect 6 ringfence backup mount "$folder" "$at"
 says 'whose process was killed'
 says "fusermount3 -u $at"

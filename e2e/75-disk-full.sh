@@ -1,8 +1,26 @@
 # shellcheck shell=bash
 # A full disk, under the vault and under the folder: a clear error, nothing lost, and it
-# works again as soon as there is room. Needs no machine, but root for two small disks.
+# works again as soon as there is room. Needs root for two small disks.
 
 [ "$(id -u)" = 0 ] || skip "needs root to mount a small disk"
+
+step "the vault's disk cannot be written: a session that has no opening snapshot is not started"
+folder=$(new_folder 'unprotected')
+make_project "$folder"
+expect 0 ringfence folder add "$folder"
+echo "not in any snapshot" >"$folder/latest"
+before=$(reference "$folder")
+vault=$RINGFENCE_HOME/state/vaults/$(ringfence status --json | jq -r --arg folder "$folder" '.folders[] | select(.path == $folder) | .id')
+[ -d "$vault" ] || die "no vault at $vault"
+mount --bind "$vault" "$vault" || skip "no file system can be mounted here"
+mount -o remount,bind,ro "$vault"
+trap 'umount "$vault" 2>/dev/null || true' EXIT
+expect 255 ringfence run --yes --machine "$MACHINE" --folder "$folder" -- sh -c 'echo > agent-was-here'
+says "nothing was shared"
+identical "$before" "$folder"
+umount "$vault"
+expect 0 ringfence run --yes --machine "$MACHINE" --folder "$folder" -- true
+
 small="$WORK/small"
 mkdir -p "$small"
 mount -t tmpfs -o size=24m,mode=0755 none "$small" || skip "no file system can be mounted here"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use ringfence_vault::{Snapshot, Vault, VaultError, VaultKey};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,6 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether somebody unmounted it.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// What who asked is told last. A connection that ends without it is that of a process that
+/// died, and what it mounted is still there.
+const UNMOUNTED: &[u8] = b"unmounted\n";
 
 /// What to mount where.
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,32 +85,34 @@ async fn serve(spec: &Spec) -> io::Result<()> {
         }
     };
     say(serde_json::json!({ "ready": Ready { mounted: spec.at.clone() } }))?;
+    let mut client = None;
     let mut terminated = signal(SignalKind::terminate())?;
     let over = async {
         while !mounted.is_over() {
             tokio::time::sleep(LOOK).await;
         }
     };
-    let asked = async {
-        let Ok(Ok((mut stream, _))) = tokio::time::timeout(PATIENCE, listener.accept()).await
-        else {
-            return None;
+    let serving = async {
+        let Ok(Ok((stream, _))) = tokio::time::timeout(PATIENCE, listener.accept()).await else {
+            return;
         };
+        let stream = client.insert(stream);
         let mut word = [0; 16];
         // Whatever it says means nothing; that it is gone means the end.
         while stream.read(&mut word).await.is_ok_and(|count| count > 0) {}
-        Some(stream)
     };
-    let stream = tokio::select! {
-        stream = asked => stream,
-        () = over => None,
-        _ = terminated.recv() => None,
-    };
-    let ended = mounted.unmount();
+    tokio::select! {
+        () = serving => {}
+        () = over => {}
+        _ = terminated.recv() => {}
+    }
+    mounted.unmount()?;
     crate::host::files::remove_if_there(&spec.socket)?;
-    // Closed last: who asked waits for it.
-    drop(stream);
-    ended
+    if let Some(mut stream) = client {
+        // Who asked waits for it, and may be gone.
+        let _ = stream.write_all(UNMOUNTED).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringfence_model::config::{
     Config, ConfigError, INCLUDES, Reading, Source, Surroundings, gather,
@@ -54,6 +55,18 @@ struct Stamp {
     facts: Option<[i64; 7]>,
 }
 
+impl Stamp {
+    /// Whether the file was changed just now, by the clock that stamps files.
+    fn is_fresh(&self) -> bool {
+        let Some([.., seconds, nanoseconds]) = self.facts else { return false };
+        let whole = u64::try_from(seconds).unwrap_or_default();
+        let rest = u32::try_from(nanoseconds).unwrap_or_default();
+        let changed = UNIX_EPOCH + Duration::new(whole, rest);
+        // From the future: the clock was set back, and tells nothing.
+        SystemTime::now().duration_since(changed).is_ok_and(|age| age < QUIET)
+    }
+}
+
 /// The last good configuration on disk.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -62,6 +75,12 @@ struct Kept {
 }
 
 const KEPT_SCHEMA: u32 = 1;
+
+/// A file that was changed this recently may not be written to its end: what is there so far
+/// could be good by itself and say less.
+const QUIET: Duration = Duration::from_millis(100);
+/// The longest that is waited for a file to come to rest.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl ConfigFile {
     /// The configuration whose main file is this one, which may be missing. The last good one
@@ -106,8 +125,13 @@ impl ConfigFile {
 
     fn refreshed(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = self.stamps();
+        let mut stamps = self.stamps();
         if state.stamps.as_ref() != Some(&stamps) {
+            let since = Instant::now();
+            while stamps.iter().any(Stamp::is_fresh) && since.elapsed() < PATIENCE {
+                std::thread::sleep(QUIET / 4);
+                stamps = self.stamps();
+            }
             let first = state.stamps.is_none();
             self.refresh(&mut state, first);
             // A file that was written while it was read is read again.
@@ -192,8 +216,11 @@ impl ConfigFile {
             });
             Stamp { file, facts }
         };
-        // The directory as well: one that cannot be listed has no names.
-        [self.main.clone(), directory.clone()].into_iter().chain(includes).map(stamp).collect()
+        // The directories as well: one that cannot be listed has no names, and an editor may take
+        // a file away for a moment before it puts the new one there.
+        let home = self.main.parent().map(Path::to_owned);
+        let fixed = home.into_iter().chain([self.main.clone(), directory.clone()]);
+        fixed.chain(includes).map(stamp).collect()
     }
 
     /// Writes down what is in force, for a daemon that finds broken files when it starts.

@@ -64,6 +64,34 @@ fn a_file_that_is_emptied_takes_no_rule_away() {
     assert!(lab.config.current().is_err());
 }
 
+/// The rest of a file comes later, and what is there so far is good by itself.
+#[test]
+fn a_file_that_is_being_written_is_read_when_it_is_whole() {
+    let lab = Lab::new("# none yet\n");
+    let shown = |config: &Config| -> Vec<PathBuf> {
+        config.folders.iter().map(|rules| rules.path.clone()).collect()
+    };
+    let both: Vec<PathBuf> = vec!["/srv/a".into(), "/srv/b".into()];
+    let whole = format!("{RULE}{}", RULE.replace("/srv/a", "/srv/b"));
+    for away in [false, true] {
+        lab.write("config.toml", &whole);
+        assert_eq!(shown(&lab.config.current().expect("good")), both);
+        if away {
+            // Some editors move the old one aside.
+            fs::remove_file(lab.directory.path().join("config.toml")).expect("removes");
+        } else {
+            lab.write("config.toml", RULE);
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(QUIET / 2);
+                lab.write("config.toml", &whole);
+            });
+            assert_eq!(shown(&lab.config.current().expect("good")), both, "moved aside: {away}");
+        });
+    }
+}
+
 const RULE: &str = "[[folder]]\npath = \"/srv/a\"\nprofiles = []\n";
 
 #[test]

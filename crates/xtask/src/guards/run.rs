@@ -42,14 +42,16 @@ pub(crate) struct Test {
 pub(crate) struct Tests(Vec<Test>);
 
 impl Tests {
-    /// The one test of this name, or with this name at the end of its path.
+    /// The test of this path, or else the one whose path ends with it.
     ///
     /// # Errors
     /// There is none, or several.
     pub(crate) fn find(&self, name: &str) -> Result<Test, String> {
         let end = format!("::{name}");
-        let mut fitting =
-            self.0.iter().filter(|test| test.name == name || test.name.ends_with(&end));
+        let exact = self.0.iter().find(|test| test.name == name);
+        let mut fitting = exact
+            .into_iter()
+            .chain(self.0.iter().filter(|test| exact.is_none() && test.name.ends_with(&end)));
         match (fitting.next(), fitting.next()) {
             (Some(test), None) => Ok(test.clone()),
             (None, _) => Err(format!("no test is named `{name}`")),

@@ -179,15 +179,18 @@ fn shown_by(guard: &Guard, sources: &BTreeMap<String, String>) -> Result<(), Str
             };
             let inside = manifest.trim_end_matches("Cargo.toml");
             let function = test.rsplit("::").next().unwrap_or(test);
-            let has = |(path, text): (&String, &String)| {
-                path.starts_with(inside)
-                    && path.ends_with(".rs")
-                    && text.contains(&format!("fn {function}("))
-            };
-            if sources.iter().any(has) {
-                Ok(())
-            } else {
-                Err(format!("{package} has no test `{test}`"))
+            let begin = format!("fn {function}(");
+            let found: usize = sources
+                .iter()
+                .filter(|(path, _)| path.starts_with(inside) && path.ends_with(".rs"))
+                .map(|(_, text)| text.matches(&begin).count())
+                .sum();
+            match found {
+                0 => Err(format!("{package} has no test `{test}`")),
+                1 => Ok(()),
+                // Modules tell them apart; which are enough is seen when the tests are listed.
+                _ if test.contains("::") => Ok(()),
+                _ => Err(format!("{package} has several tests `{test}`: say of which module")),
             }
         }
         (None, Some(number)) => {

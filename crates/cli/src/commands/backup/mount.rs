@@ -62,36 +62,36 @@ fn make(app: &App, at: &Path) -> Result<bool> {
 async fn show(app: &App, folder: &Path, at: &Path) -> Result<()> {
     let request = MountRequest { folder: folder.to_owned(), at: at.to_owned() };
     let view: MountView = app.post(Route::new("/v1/backup/mount"), &request).await?;
-    let lost = |error: std::io::Error| {
-        ApiError::from_source(
+    let lost = |error: Option<std::io::Error>| {
+        let mut lost = ApiError::new(
             ErrorKind::Vault,
-            "the process that shows the snapshots is gone",
-            &error,
-        )
-        .hint(format!("fusermount3 -u {}", app.out.error_style.argument(at)))
+            "the process that showed the snapshots died without unmounting them",
+        );
+        lost.causes.extend(error.map(|error| error.to_string()));
+        lost.hint(format!("fusermount3 -u {}", app.out.error_style.argument(at)))
     };
     // As long as this connection is open the snapshots are shown.
-    let mut stream = UnixStream::connect(&view.socket).await.map_err(lost)?;
+    let mut stream = UnixStream::connect(&view.socket).await.map_err(|error| lost(Some(error)))?;
     app.out.note(&format!(
         "The snapshots of {} are in {}, read-only. Ctrl-C ends it.",
         app.out.error_style.path(&view.folder),
         app.out.error_style.path(&view.at)
     ));
+    // Its last word, which only a process that has unmounted them says.
     let mut word = [0; 16];
-    tokio::select! {
-        // Somebody unmounted it, or its process ended.
-        read = stream.read(&mut word) => { read.map_err(lost)?; }
+    let said = tokio::select! {
+        said = stream.read(&mut word) => said,
         () = app.interrupts.next() => {
-            stream.shutdown().await.map_err(lost)?;
-            let ended = tokio::time::timeout(PATIENCE, stream.read(&mut word)).await;
-            ended.map_err(|error| lost(error.into()))?.map_err(lost)?;
+            stream.shutdown().await.map_err(|error| lost(Some(error)))?;
+            match tokio::time::timeout(PATIENCE, stream.read(&mut word)).await {
+                Ok(said) => said,
+                Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+            }
         }
-    }
-    // A mount whose process was killed answers that nobody serves it any more.
-    match std::fs::metadata(at) {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()) => {
-            Err(lost(error))
-        }
-        _ => Ok(()),
+    };
+    match said {
+        Ok(0) => Err(lost(None)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(lost(Some(error))),
     }
 }
