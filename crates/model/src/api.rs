@@ -34,6 +34,24 @@ pub struct Version {
     pub package: String,
     /// The daemon's process id.
     pub pid: u32,
+    /// What keeps it running.
+    #[serde(default)]
+    pub started_by: StartedBy,
+}
+
+/// What started the daemon, and so starts it again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartedBy {
+    /// A command that needed it.
+    #[default]
+    Command,
+    /// The user's systemd.
+    Systemd {
+        /// Whether that runs from the start of the computer on, and not only while the user is
+        /// logged in (`loginctl enable-linger`).
+        lingers: bool,
+    },
 }
 
 /// One line of a long answer.

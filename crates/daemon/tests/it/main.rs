@@ -19,6 +19,7 @@ mod protect;
 )]
 mod restores;
 mod retention;
+mod service;
 mod verify;
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! What a folder says about itself, in `.ringfence.toml`: a rule like that of a `[[folder]]`,
 //! with only those keys that can make things stricter. Whoever can write in the folder can have
 //! written it, so its bytes are taken for hostile ones; which version of it counts, somebody
-//! else decides (`docs/adr/0034-hints.md`).
+//! else decides (`docs/adr/0035-hints.md`).
 
 use std::path::Path;
 
