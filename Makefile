@@ -8,6 +8,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 PREFIX ?= $(HOME)/.local
+DESTDIR ?=
 
 .PHONY: help demo test check unit e2e install bench bench-vault bench-share guards fuzz soak fmt lint deny setup clean-demo
 
@@ -29,7 +30,8 @@ setup: ## Install what building and running needs
 
 install: setup ## Build and install ringfence and ringfenced below PREFIX (~/.local)
 	$(CARGO) build --locked --release --workspace --bins
-	install -D -m 0755 -t "$(PREFIX)/bin" "$$(scripts/target-directory)"/release/{ringfence,ringfenced}
+	install -D -m 0755 -t "$(DESTDIR)$(PREFIX)/bin" "$$(scripts/target-directory)"/release/{ringfence,ringfenced}
+	@[ -n "$(DESTDIR)" ] || echo "A daemon that runs is of the old version until: ringfence daemon restart. Kept running by systemd: ringfence daemon install"
 
 e2e: ## The scenarios on real machines alone; E2E_ONLY=10,20 picks some
 	$(CARGO) build --locked --workspace --all-targets

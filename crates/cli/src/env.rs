@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use jiff::Zoned;
 use ringfence_model::api::TerminalSize;
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::layout::{Environment, Layout};
+use ringfence_model::layout::{Environment, Layout, usual_runtime_dir};
 
 /// Variables of the person's terminal that a command inside may need to draw well.
 /// Nothing else of the environment goes in: it may hold secrets.
@@ -72,7 +73,7 @@ impl Surroundings {
             config_home: path("XDG_CONFIG_HOME"),
             state_home: path("XDG_STATE_HOME"),
             cache_home: path("XDG_CACHE_HOME"),
-            runtime_dir: path("XDG_RUNTIME_DIR"),
+            runtime_dir: runtime_directory(),
             uid: rustix::process::geteuid().as_raw(),
         })
         .map_err(|error| {
@@ -108,6 +109,34 @@ impl Surroundings {
                 .collect(),
         })
     }
+}
+
+/// The user's runtime directory; also where nobody said which: cron, `su` and `sudo` do not. The
+/// daemon looks for it in the same way, or it would not be found.
+#[must_use]
+pub fn runtime_directory() -> Option<PathBuf> {
+    variable("XDG_RUNTIME_DIR").map(PathBuf::from).or_else(|| {
+        let uid = rustix::process::geteuid().as_raw();
+        let usual = usual_runtime_dir(uid)?;
+        std::fs::symlink_metadata(&usual)
+            .is_ok_and(|facts| facts.is_dir() && facts.uid() == uid)
+            .then_some(usual)
+    })
+}
+
+/// Variables of these names that are set, and are text.
+#[must_use]
+pub fn texts<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<(String, String)> {
+    let set = |name: &str| Some((name.to_owned(), text(name).filter(|text| !text.is_empty())?));
+    names.into_iter().filter_map(set).collect()
+}
+
+/// Where the user's systemd looks for units.
+#[must_use]
+pub fn units_directory() -> Option<PathBuf> {
+    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = config.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".config")))?;
+    Some(config.join("systemd/user"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge at which the environment is read")]

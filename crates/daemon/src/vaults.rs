@@ -28,6 +28,7 @@ use crate::supervisor::report::Report;
 mod convert;
 pub(crate) mod copies;
 mod exit_check;
+mod hint;
 mod history;
 mod kept;
 pub(crate) mod keyring;
@@ -40,6 +41,7 @@ mod work;
 
 pub(crate) use convert::snapshot as snapshot_view;
 pub(crate) use exit_check::{Ends, Looked};
+pub(crate) use hint::StoredHint;
 pub(crate) use history::{Comparison, decoded, exact, is_covered};
 pub(crate) use kept::kept_paths;
 pub(crate) use restore::{Of, Restoring};

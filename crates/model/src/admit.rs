@@ -15,6 +15,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use crate::config::HINT_FILE;
 use crate::folder::Access;
 use crate::machine::{Limits, Machine};
 use crate::name::{FolderId, MachineName, RecipeName, SecretName};
@@ -23,7 +24,7 @@ use crate::profile::{Network, Profile};
 pub use names::{Placed, ShownNames};
 pub use place::{Place, Volume};
 pub use reach::Reach;
-pub use rules::{Ruled, Rules};
+pub use rules::{Ruled, Rules, Said};
 pub use stricter::stricter;
 pub use traces::{Carrier, Traces};
 pub use world::{Granted, Held, Known, Open, World};
@@ -394,6 +395,13 @@ fn missing_recipe<'a>(machine: &Machine, profile: &'a Profile) -> Option<&'a Rec
 
 fn refuse_by_rule(no: &mut Refused, ruled: &Ruled, profile: &Profile) {
     let (path, name) = (ruled.place.path.display(), &profile.name);
+    if ruled.said == Said::Hint {
+        no.add(
+            format!("profile {name} may not see {path}: its {HINT_FILE} says so, which you approved"),
+            format!("use another profile, or change that file, then: ringfence folder approve {path} --hint"),
+        );
+        return;
+    }
     let denied = ruled.rules.deny.iter().find(|selector| selector.selects(profile));
     if let Some(selector) = denied {
         no.add(
@@ -416,6 +424,8 @@ fn refuse_by_rule(no: &mut Refused, ruled: &Ruled, profile: &Profile) {
     );
 }
 
+#[cfg(test)]
+mod hint_tests;
 #[cfg(test)]
 mod sequence_tests;
 #[cfg(test)]

@@ -34,6 +34,24 @@ pub struct Version {
     pub package: String,
     /// The daemon's process id.
     pub pid: u32,
+    /// What keeps it running.
+    #[serde(default)]
+    pub started_by: StartedBy,
+}
+
+/// What started the daemon, and so starts it again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartedBy {
+    /// A command that needed it.
+    #[default]
+    Command,
+    /// The user's systemd.
+    Systemd {
+        /// Whether that runs from the start of the computer on, and not only while the user is
+        /// logged in (`loginctl enable-linger`).
+        lingers: bool,
+    },
 }
 
 /// One line of a long answer.
@@ -200,6 +218,21 @@ pub struct ApproveRequest {
     /// what sessions may have left there of others.
     #[serde(default)]
     pub contents: bool,
+}
+
+/// `POST /v1/folders/hint` → stream of `Item<HintView>`: what a folder says about itself in
+/// `.ringfence.toml`, as a snapshot has it; with a snapshot that is in force then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HintRequest {
+    /// A directory in the folder.
+    pub folder: PathBuf,
+    /// The snapshot whose version somebody was shown and approves. `None`: only the present one
+    /// is told, out of a snapshot that is taken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The terminal of whoever approves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
 }
 
 /// `POST /v1/machines`

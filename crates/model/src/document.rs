@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Decisions;
-use crate::config::ConfigView;
+use crate::config::{ConfigView, HintView};
 use crate::exit_check::{ApproveView, SessionView};
 use crate::health::{CheckView, RepairView};
 use crate::history::{DiffView, HistoryView, PlanView, ShowView, SnapshotView};
@@ -81,6 +81,7 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("session", "ringfence session show --json", schema::<Document<SessionView>>()),
         ("decisions", "ringfence log --decisions --json", schema::<Document<Decisions>>()),
         ("approve", "ringfence folder approve --json", schema::<Document<ApproveView>>()),
+        ("hint", "ringfence folder approve --hint --json", schema::<Document<HintView>>()),
         (
             "session-diff",
             "ringfence diff --session ID --json",

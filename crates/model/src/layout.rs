@@ -108,6 +108,12 @@ impl Layout {
         self.state.join("daemon.lock")
     }
 
+    /// Which process holds that lock.
+    #[must_use]
+    pub fn daemon_process(&self) -> PathBuf {
+        self.state.join("daemon.json")
+    }
+
     /// The daemon's log.
     #[must_use]
     pub fn daemon_log(&self) -> PathBuf {
@@ -221,6 +227,13 @@ impl Layout {
     pub fn own(&self) -> [&Path; 4] {
         [&self.config, &self.state, &self.cache, &self.run]
     }
+}
+
+/// Where systemd puts a user's runtime directory. None for root, who has a directory that is
+/// there without a login.
+#[must_use]
+pub fn usual_runtime_dir(uid: u32) -> Option<PathBuf> {
+    (uid != 0).then(|| PathBuf::from(format!("/run/user/{uid}")))
 }
 
 #[cfg(test)]

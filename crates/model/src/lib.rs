@@ -30,6 +30,7 @@ pub mod protection;
 pub mod prune;
 pub mod retention;
 pub mod secret;
+pub mod service;
 pub mod session;
 pub mod size;
 pub mod status;

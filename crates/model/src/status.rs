@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::HintStatus;
 use crate::exit_check::{ExitAction, HeldPath};
 use crate::folder::Access;
 use crate::growth::VaultSize;
@@ -173,6 +174,9 @@ pub struct FolderStatus {
     /// How much it holds back.
     #[serde(default)]
     pub held_count: u64,
+    /// What it says about itself in a file, and what of that counts; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<HintStatus>,
 }
 
 /// One second copy of a folder's vault.

@@ -6,6 +6,7 @@
 pub mod lines;
 pub mod route;
 pub mod start;
+pub mod systemd;
 
 use std::path::{Path, PathBuf};
 

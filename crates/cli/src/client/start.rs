@@ -1,6 +1,6 @@
 //! Starting the daemon on demand: the only place that knows the program `ringfenced`.
 //!
-//! The command line starts itself once more; that process leaves the terminal's session
+//! Where systemd was told to keep it running, systemd starts it. Elsewhere the command line starts itself once more; that process leaves the terminal's session
 //! and becomes `ringfenced serve`. So the daemon keeps no terminal, no pipe and no
 //! signal of the command that happened to need it first. Two may start at once: the
 //! daemon's own lock lets one of them live.
@@ -14,8 +14,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::service::{ALLOCATOR, SERVICE};
 use tokio::net::UnixStream;
 
+use super::systemd::{self, Refusal, Units};
 use crate::error::Result;
 
 /// The argument by which a process knows that it is to become the daemon.
@@ -54,6 +56,9 @@ impl Starter {
             ApiError::from_source(ErrorKind::Daemon, "the daemon cannot be started", error)
                 .hint("ringfence daemon logs")
         };
+        if by_systemd(socket)? {
+            return UnixStream::connect(socket).await.map_err(|error| failed(&error));
+        }
         let started = Instant::now();
         let mut words = Words::new().map_err(|error| failed(&error))?;
         let mut child = self.spawn(&words).map_err(|error| failed(&error))?;
@@ -185,21 +190,42 @@ pub fn is_request(arguments: &[OsString]) -> bool {
 pub fn become_daemon() -> u8 {
     // It fails only where the process leads a session already, which is what is wanted.
     let _ = rustix::process::setsid();
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|program| Some(program.parent()?.join("ringfenced")))
-        .filter(|program| program.is_file());
-    let program = beside.unwrap_or_else(|| PathBuf::from("ringfenced"));
+    let program = beside().unwrap_or_else(|| PathBuf::from("ringfenced"));
     let error = exec(&program);
     crate::output::Output::plain().say(&format!("{}: {error}", program.display()));
     NOT_FOUND
 }
 
-/// How the C library's allocator is to behave in the daemon (`mallopt(3)`). With its defaults each
-/// of some twenty threads keeps what its largest piece of work needed: after the first snapshots of
-/// ten large folders 140 MiB stayed with a daemon that used 2.
-const ALLOCATOR: [(&str, &str); 2] =
-    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "1048576")];
+/// The daemon's program beside this one, if it is there.
+#[must_use]
+pub fn beside() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.parent()?.join("ringfenced");
+    program.is_file().then_some(program)
+}
+
+/// Has systemd start the daemon, where it was installed for this socket; whether it did. A systemd
+/// that does not answer (as in a cron job of a user who is not logged in) is none.
+fn by_systemd(socket: &Path) -> Result<bool> {
+    if Units::installed(socket).is_none() {
+        return Ok(false);
+    }
+    match systemd::start(false) {
+        Ok(()) => Ok(true),
+        Err(Refusal::NoManager(_)) => Ok(false),
+        Err(Refusal::Failed(words)) => Err(not_by_systemd(words)),
+    }
+}
+
+/// The error for a service that systemd did not bring up.
+#[must_use]
+pub fn not_by_systemd(words: String) -> ApiError {
+    ApiError {
+        causes: vec![words],
+        ..ApiError::new(ErrorKind::Daemon, "systemd did not start the daemon")
+            .hint("ringfence daemon logs")
+            .hint(format!("journalctl --user -u {SERVICE}"))
+    }
+}
 
 #[expect(clippy::disallowed_methods, reason = "this file owns how the daemon is started")]
 fn exec(program: &Path) -> std::io::Error {

@@ -16,7 +16,7 @@ use ringfence_model::profile::{Network, Selector};
 use ringfence_model::status::FolderStatus;
 
 use super::rules::{self, LimitArgs, List};
-use super::{DONE, restore};
+use super::{DONE, hint, restore};
 use crate::app::App;
 use crate::args::{JsonArgs, PlanArgs};
 use crate::client::Route;
@@ -48,7 +48,8 @@ pub enum FolderCommand {
     },
     /// Change a folder's rules in the configuration file
     Set(Box<SetArgs>),
-    /// Let in what the exit check holds back, or say that a folder's contents are its own
+    /// Let in what the exit check holds back, put a folder's .ringfence.toml in force, or say that
+    /// a folder's contents are its own
     Approve(ApproveArgs),
 }
 
@@ -136,6 +137,10 @@ pub struct ApproveArgs {
     /// what sessions may have left there of other folders
     #[arg(long, conflicts_with_all = ["all", "drop"])]
     pub contents: bool,
+    /// Instead: put what the folder's .ringfence.toml says in force, as the next snapshot has it. It
+    /// can only make rules stricter
+    #[arg(long, conflicts_with_all = ["all", "drop", "contents"])]
+    pub hint: bool,
     /// Plan.
     #[command(flatten)]
     pub plan: PlanArgs,
@@ -247,6 +252,9 @@ async fn approve(app: &App, args: &ApproveArgs) -> Result<u8> {
     let folder = one(app, &args.dir).await?;
     if args.contents {
         return approve_contents(app, args, folder.path).await;
+    }
+    if args.hint {
+        return hint::approve(app, &args.plan, folder.path).await;
     }
     if folder.held_count == 0 {
         if args.plan.json.json {

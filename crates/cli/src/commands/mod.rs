@@ -11,6 +11,7 @@ pub mod exit_file;
 pub mod first_contact;
 pub mod folder;
 pub mod frozen;
+pub mod hint;
 pub mod history;
 pub mod image;
 pub mod log;

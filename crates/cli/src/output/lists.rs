@@ -206,6 +206,9 @@ pub fn folder(folder: &FolderStatus, now: Timestamp, style: &Style) -> String {
     if let Some(action) = folder.exit_check {
         out.push_str(&format!("exit check: {}\n", action.as_str()));
     }
+    if let Some(hint) = &folder.hint {
+        out.push_str(&super::hint::status(hint, &folder.path, style));
+    }
     if folder.held_count > 0 {
         let count = words::count(folder.held_count, "path");
         let let_in = format!("ringfence folder approve {}", style.argument(&folder.path));

@@ -8,6 +8,7 @@ pub mod diff;
 pub mod entries;
 pub mod exit_check;
 pub mod health;
+pub mod hint;
 pub mod history;
 pub mod lists;
 pub mod pager;

@@ -45,6 +45,7 @@ fn folder(name: &str, protection: Protection) -> FolderStatus {
         exit_check: None,
         held: Vec::new(),
         held_count: 0,
+        hint: None,
         watch: (protection == Protection::Protected).then(|| WatchStatus {
             mode: WatchMode::Watching,
             protected_until: Some("2026-11-23T13:59:00Z".parse().expect("time")),

@@ -18,6 +18,11 @@ pub(crate) fn approved() -> Value {
     })
 }
 
+pub(crate) fn hint() -> Value {
+    json!({ "snapshot": "0123456789abcdef", "present": true, "says": ["deny: codex"], "before": ["access: ro"],
+        "unknown": ["codex"], "applied": false })
+}
+
 /// A daemon whose folder is where the test stands.
 fn daemon(home: &Home, held_count: u64) -> crate::support::Server {
     let root = home.path("work");
@@ -29,6 +34,7 @@ fn daemon(home: &Home, held_count: u64) -> crate::support::Server {
         ("GET /v1/folders/lookup", Reply::Json(200, lookup)),
         ("GET /v1/folders", Reply::Json(200, json!([folder.clone()]))),
         ("POST /v1/folders/set", Reply::Json(200, folder)),
+        ("POST /v1/folders/hint", Reply::Stream(vec![json!({ "done": hint() })])),
         ("POST /v1/folders/approve", Reply::Stream(vec![json!({ "done": approved() })])),
     ])
 }
@@ -74,6 +80,31 @@ fn nothing_held_is_no_failure_and_asks_nothing() {
     let ran = home.run(&["folder", "approve", ".", "--json"]).expect(0);
     let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(value["held"], json!([]));
+}
+
+#[test]
+fn a_hint_is_shown_and_that_very_version_is_approved_after_a_yes() {
+    let home = Home::new();
+    let server = daemon(&home, 0);
+    let ran = home.run(&["folder", "approve", ".", "--hint"]).expect(4);
+    assert!(
+        ran.stderr.contains("can only make rules stricter. It says:\n  deny: codex"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("next: ringfence folder approve --hint --yes"), "{}", ran.stderr);
+    let ran = home.run(&["folder", "approve", ".", "--hint", "--dry-run", "--json"]).expect(0);
+    let value: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((&value["says"], &value["applied"]), (&json!(["deny: codex"]), &json!(false)));
+    let bodies = server.bodies("POST /v1/folders/hint");
+    assert!(
+        bodies.len() == 2 && bodies.iter().all(|body| body["snapshot"].is_null()),
+        "{bodies:?}"
+    );
+    home.run(&["folder", "approve", ".", "--hint", "--yes"]).expect(0);
+    let bodies = server.bodies("POST /v1/folders/hint");
+    assert_eq!(bodies[3]["snapshot"], "0123456789abcdef");
+    home.run(&["folder", "approve", ".", "--hint", "--contents"]).expect(2);
 }
 
 #[test]

@@ -81,6 +81,94 @@ fn why_it_does_not_start_is_told() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Puts the units for this home where its user's systemd would look, and a `systemctl` that does
+/// what `script` says.
+fn install_units(home: &Home, script: &str) {
+    let units = home.path("work/.config/systemd/user");
+    std::fs::create_dir_all(&units).expect("a directory");
+    let text = ringfence_model::service::socket_unit(&home.socket()).expect("a unit");
+    std::fs::write(units.join("ringfence.socket"), text).expect("written");
+    home.script(
+        "systemctl",
+        &format!("#!/bin/sh\necho \"$*\" >>'{}'\n{script}\n", home.path("told").display()),
+    );
+}
+
+fn run_with_units(home: &Home, arguments: &[&str]) -> Ran {
+    let path = format!("{}:/usr/bin:/bin", home.path("bin").display());
+    let mut command = home.command(arguments);
+    Ran::from(command.env("HOME", home.path("work")).env("PATH", path).output().expect("it starts"))
+}
+
+#[test]
+fn where_systemd_keeps_it_systemd_starts_it() {
+    let home = home_with_daemon();
+    // As systemd does, it waits until somebody listens.
+    let become_it = format!(
+        "case \"$*\" in *'start ringfence.service')\n\
+         setsid '{}' serve >/dev/null 2>&1 &\n\
+         until [ -S '{}' ]; do sleep 0.05; done;; esac",
+        home.path("bin/ringfenced").display(),
+        home.socket().display()
+    );
+    install_units(&home, &become_it);
+    run_with_units(&home, &["status", "--json"]).expect(0);
+    let told = std::fs::read_to_string(home.path("told")).expect("it was told");
+    assert!(told.contains("--user --quiet start ringfence.socket\n"), "{told}");
+    assert!(told.contains("--user --quiet start ringfence.service\n"), "{told}");
+    home.run(&["daemon", "stop"]).expect(0);
+}
+
+#[test]
+fn units_of_another_home_and_a_systemd_that_is_away_change_nothing() {
+    let home = home_with_daemon();
+    install_units(&home, "echo 'Failed to connect to bus: No medium found' >&2; exit 1");
+    run_with_units(&home, &["status", "--json"]).expect(0);
+    run_with_units(&home, &["daemon", "stop"]).expect(0);
+    let told = std::fs::read_to_string(home.path("told")).expect("it was asked");
+    assert!(told.contains("start ringfence.socket"), "{told}");
+
+    let other = Home::new();
+    install_units(&home, "exit 0");
+    let unit = home.path("work/.config/systemd/user/ringfence.socket");
+    let text = ringfence_model::service::socket_unit(&other.socket()).expect("a unit");
+    std::fs::write(unit, text).expect("written");
+    std::fs::remove_file(home.path("told")).expect("forgotten");
+    run_with_units(&home, &["status", "--json"]).expect(0);
+    assert!(!home.path("told").exists(), "it is another Ringfence's");
+    home.run(&["daemon", "stop"]).expect(0);
+}
+
+#[test]
+fn a_service_that_does_not_come_up_says_why() {
+    let home = home_with_daemon();
+    install_units(&home, "echo 'Job for ringfence.service failed.' >&2; exit 1");
+    let ran = run_with_units(&home, &["status"]).expect(7);
+    assert!(ran.stderr.contains("because: Job for ringfence.service failed."), "{}", ran.stderr);
+    assert!(ran.stderr.contains("journalctl --user -u ringfence.service"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_stopped_service_is_not_started_by_the_question() {
+    let home = home_with_daemon();
+    install_units(&home, "case \"$*\" in *is-active*) echo inactive; exit 3;; esac");
+    let ran = run_with_units(&home, &["daemon", "status"]).expect(7);
+    assert!(ran.stderr.contains("it was stopped"), "{}", ran.stderr);
+    assert!(!home.path("home/served").exists());
+}
+
+#[test]
+fn without_systemd_nothing_is_installed() {
+    if Path::new("/run/systemd/system").exists() {
+        return; // There is one.
+    }
+    let home = Home::new();
+    let ran = run_with_units(&home, &["daemon", "install", "--linger"]).expect(1);
+    assert!(ran.stderr.contains("not started by systemd"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("next: "), "{}", ran.stderr);
+    assert!(!home.path("work/.config").exists(), "nothing was written");
+}
+
 #[test]
 #[ignore = "not a test but the daemon that the others start"]
 fn the_daemon_of_these_tests() {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use edit::{FolderEdit, ProfileEdit};
 
-use crate::host::{facts, files};
+use crate::host::{clock, facts, files};
 
 /// The configuration in force and the files it came from.
 pub struct ConfigFile {
@@ -63,7 +63,7 @@ impl Stamp {
         let rest = u32::try_from(nanoseconds).unwrap_or_default();
         let changed = UNIX_EPOCH + Duration::new(whole, rest);
         // From the future: the clock was set back, and tells nothing.
-        SystemTime::now().duration_since(changed).is_ok_and(|age| age < QUIET)
+        SystemTime::from(clock::now()).duration_since(changed).is_ok_and(|age| age < QUIET)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Facts of the host: who we are, how large it is, which environment was given.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ringfence_model::layout::Environment;
+use ringfence_model::api::StartedBy;
+use ringfence_model::layout::{Environment, usual_runtime_dir};
 use ringfence_model::size::Size;
 
 /// An environment variable, read at the edge.
@@ -23,9 +25,19 @@ pub fn environment() -> Environment {
         config_home: path("XDG_CONFIG_HOME"),
         state_home: path("XDG_STATE_HOME"),
         cache_home: path("XDG_CACHE_HOME"),
-        runtime_dir: path("XDG_RUNTIME_DIR"),
+        runtime_dir: path("XDG_RUNTIME_DIR").or_else(usual_runtime_directory),
         uid: rustix::process::geteuid().as_raw(),
     }
+}
+
+/// The user's runtime directory where nobody said which: cron, `su` and `sudo` do not. The command
+/// line looks for it in the same way, or it would not find the daemon.
+fn usual_runtime_directory() -> Option<PathBuf> {
+    let uid = rustix::process::geteuid();
+    let usual = usual_runtime_dir(uid.as_raw())?;
+    std::fs::symlink_metadata(&usual)
+        .is_ok_and(|facts| facts.is_dir() && facts.uid() == uid.as_raw())
+        .then_some(usual)
 }
 
 /// Whether the daemon runs as root and can give its processes uids of their own.
@@ -40,6 +52,31 @@ pub fn is_supervised() -> bool {
     // systemd names the process that it started; those that one starts inherit the name.
     variable("SYSTEMD_EXEC_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
 }
+
+/// Whether this computer was started by systemd, which then can keep the daemon running.
+#[must_use]
+pub fn has_systemd() -> bool {
+    // As sd_booted(3) says.
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// What started this daemon, and so starts it again.
+#[must_use]
+pub fn started_by() -> StartedBy {
+    if is_supervised() { StartedBy::Systemd { lingers: lingers() } } else { StartedBy::Command }
+}
+
+/// Whether the user's systemd runs without the user being logged in.
+fn lingers() -> bool {
+    // The manager tells the name of its user, which may stand in no local file.
+    let told = variable("USER").and_then(|name| name.into_string().ok());
+    let names = [user_name(rustix::process::geteuid().as_raw()), told];
+    let marked = |name: &String| !name.contains('/') && Path::new(LINGERING).join(name).exists();
+    names.iter().flatten().any(marked)
+}
+
+/// Where logind keeps who lingers: one empty file for each user.
+const LINGERING: &str = "/var/lib/systemd/linger";
 
 /// Number of processors that the daemon may use.
 #[must_use]

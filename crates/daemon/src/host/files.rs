@@ -110,10 +110,56 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Which file a path is, whatever takes its name later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// That of what has the path now; a link is not followed.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let facts = fs::symlink_metadata(path)?;
+        Ok(Self { device: facts.dev(), inode: facts.ino() })
+    }
+
+    /// Removes a path, unless it is another file by now.
+    ///
+    /// # Errors
+    /// Any error of the file system but that it is missing.
+    pub fn remove(self, path: &Path) -> io::Result<()> {
+        match Self::of(path) {
+            Ok(now) if now == self => remove_if_there(path),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_the_file_that_is_meant_is_removed() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let path = directory.path().join("socket");
+        fs::write(&path, b"ours").expect("writes");
+        let ours = Identity::of(&path).expect("there");
+        // Kept under another name, so that its number is not given to the next file.
+        fs::rename(&path, directory.path().join("aside")).expect("moved");
+        ours.remove(&path).expect("nothing to do");
+        fs::write(&path, b"of another").expect("writes");
+        ours.remove(&path).expect("nothing to do");
+        assert!(path.exists());
+        Identity::of(&path).expect("there").remove(&path).expect("removed");
+        assert!(!path.exists());
+    }
 
     #[test]
     fn records_are_private_and_whole() {

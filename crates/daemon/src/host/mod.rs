@@ -11,5 +11,6 @@ pub mod facts;
 pub mod files;
 pub mod place;
 pub mod process;
+pub mod service;
 pub mod task;
 pub mod thread;

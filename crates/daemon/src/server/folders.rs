@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Query, State};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
-use ringfence_model::api::{ApproveRequest, FolderLookup, FolderRequest, FolderSetRequest};
+use ringfence_model::api::{
+    ApproveRequest, FolderLookup, FolderRequest, FolderSetRequest, HintRequest,
+};
 use ringfence_model::health::LeftOut;
 use ringfence_model::secret::SecretView;
 use ringfence_model::status::FolderStatus;
 
-use super::{Answer, App, stream_of};
-use crate::supervisor::Daemon;
+use super::{Answer, App, Peer, stream_of};
+use crate::supervisor::{Daemon, standing};
 
 pub(super) fn routes() -> Router<Arc<Daemon>> {
     Router::new()
@@ -22,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<Daemon>> {
         .route("/v1/folders/set", post(set))
         .route("/v1/folders/large", get(large))
         .route("/v1/folders/approve", post(approve))
+        .route("/v1/folders/hint", post(hint))
         .route("/v1/secrets", get(secrets))
 }
 
@@ -47,6 +51,15 @@ async fn set(State(daemon): App, Json(request): Json<FolderSetRequest>) -> Answe
 
 async fn approve(State(daemon): App, Json(request): Json<ApproveRequest>) -> Response {
     stream_of(move |report| async move { daemon.approve(request, &report).await })
+}
+
+async fn hint(
+    State(daemon): App,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<HintRequest>,
+) -> Response {
+    let by = standing::actor(peer.0, request.terminal.as_deref());
+    stream_of(move |report| async move { daemon.approve_hint(&request, by, &report).await })
 }
 
 async fn large(State(daemon): App, Query(request): Query<FolderRequest>) -> Answer<Vec<LeftOut>> {

@@ -120,6 +120,7 @@ async fn version() -> Json<Version> {
         api: API_VERSION,
         package: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
+        started_by: crate::host::facts::started_by(),
     })
 }
 

@@ -6,6 +6,7 @@
 mod acts;
 mod decisions;
 mod held;
+mod hints;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,6 +31,7 @@ use crate::host::process::ProcessId;
 
 pub use acts::FolderActs;
 pub use held::HeldFile;
+pub use hints::ApprovedHint;
 
 /// Version of the state files.
 const SCHEMA: u32 = 1;

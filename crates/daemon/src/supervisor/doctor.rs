@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ringfence_model::api::{Finding, Verdict};
+use ringfence_model::api::{Finding, StartedBy, Verdict};
 use ringfence_model::size::Size;
 use ringfence_model::status::WatchMode;
 
@@ -26,7 +26,7 @@ impl Daemon {
         findings.push(check_user_namespaces());
         findings.push(check_landlock());
         findings.extend(PROGRAMS.iter().map(|(program, package)| check_program(program, package)));
-        findings.push(check_lifetime());
+        findings.push(check_lifetime(facts::started_by(), facts::has_systemd()));
         findings.push(self.check_watches());
         findings.extend(self.check_secrets().await);
         findings.extend(self.check_vaults());
@@ -179,19 +179,33 @@ fn check_program(program: &str, package: &str) -> Finding {
 }
 
 /// Whether protection outlives this daemon.
-fn check_lifetime() -> Finding {
+fn check_lifetime(started_by: StartedBy, systemd: bool) -> Finding {
     let name = "lifetime";
-    if facts::is_supervised() {
-        return good(name, "the daemon starts with the computer".into());
+    match started_by {
+        StartedBy::Systemd { lingers: true } => {
+            good(name, "systemd starts the daemon with the computer, and again if it fails".into())
+        }
+        StartedBy::Systemd { lingers: false } => finding(
+            name,
+            Verdict::Weak,
+            "systemd keeps the daemon running while you are logged in: it, the backups and the \
+             machines end when you log out"
+                .into(),
+            Some("ringfence daemon install --linger".into()),
+        ),
+        StartedBy::Command => {
+            let lacks = "folders are protected while the daemon runs; after a restart of the \
+                         computer only from the next ringfence command on, and nothing starts a \
+                         daemon that hangs anew";
+            let (lacks, cure) = if systemd {
+                (lacks.to_owned(), "ringfence daemon install --linger")
+            } else {
+                let none = "this computer was not started by systemd, which would change that";
+                (format!("{lacks}; {none}"), "ringfence status, once after each restart")
+            };
+            finding(name, Verdict::Weak, lacks, Some(cure.into()))
+        }
     }
-    finding(
-        name,
-        Verdict::Weak,
-        "folders are protected while the daemon runs; after a restart of the computer only \
-         from the next ringfence command on"
-            .into(),
-        Some("ringfence status, once after each restart".into()),
-    )
 }
 
 fn check_memory() -> Finding {
@@ -268,4 +282,25 @@ fn good(check: &str, message: String) -> Finding {
 
 fn finding(check: &str, verdict: Verdict, message: String, cure: Option<String>) -> Finding {
     Finding { check: check.to_owned(), verdict, message, cure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_for_a_daemon_that_is_always_there_is_named() {
+        let check = |started_by, systemd| check_lifetime(started_by, systemd);
+        assert_eq!(check(StartedBy::Systemd { lingers: true }, true).verdict, Verdict::Good);
+        for (started_by, systemd, word, cure) in [
+            (StartedBy::Systemd { lingers: false }, true, "log out", "install --linger"),
+            (StartedBy::Command, true, "restart of the computer", "install --linger"),
+            (StartedBy::Command, false, "not started by systemd", "ringfence status"),
+        ] {
+            let found = check(started_by, systemd);
+            assert_eq!(found.verdict, Verdict::Weak);
+            assert!(found.message.contains(word), "{found:?}");
+            assert!(found.cure.is_some_and(|text| text.contains(cure)));
+        }
+    }
 }

@@ -24,7 +24,7 @@ use ringfence_model::status::{FolderStatus, Problem, Severity};
 use super::goals::Goal;
 use super::protect::Want;
 use super::report::Report;
-use super::{Daemon, failed, folders};
+use super::{Daemon, failed};
 use crate::host::clock;
 use crate::keepers;
 use crate::vaults::{Ends, Looked};
@@ -50,7 +50,7 @@ impl Daemon {
         session: &Session,
         folder: &Folder,
     ) -> Result<(), ApiError> {
-        let action = folders::rules_of(&folder.path, &self.config.last_good()).exit_check;
+        let action = self.exit_action(folder)?;
         let done = self.store.exit_check(&session.id).map_err(failed)?.is_some();
         if !done && action != Some(ExitAction::Off) {
             self.look_at_exit(session, folder, action).await?;

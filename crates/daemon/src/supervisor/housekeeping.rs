@@ -1,10 +1,11 @@
 //! What goes on by itself: idle machines are stopped, idle vaults give back memory, gateways
-//! hear of new resolvers.
+//! hear of new resolvers. What may take long has a loop of its own: the watchdog minds the others.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::Daemon;
+use super::pulse::Round;
 use super::report::Report;
 
 /// Pause between two looks.
@@ -17,15 +18,23 @@ impl Daemon {
     pub async fn keep_house(self: Arc<Self>) {
         let mut resolvers = changed(RESOLVERS);
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(self.pulse.rest(PERIOD)).await;
             let now = changed(RESOLVERS);
             if now != resolvers {
                 resolvers = now;
                 let text = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
                 self.machines.announce_resolvers(&text).await;
             }
-            self.stop_idle().await;
             self.vaults.let_rest();
+            self.pulse.beat(Round::House);
+        }
+    }
+
+    /// Stops machines that nobody uses. Ends with the daemon.
+    pub async fn mind_idle(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.stop_idle().await;
         }
     }
 

@@ -14,6 +14,7 @@ mod exit_check;
 mod folders;
 mod goals;
 mod growth;
+mod hints;
 mod history;
 mod housekeeping;
 mod images;
@@ -25,6 +26,7 @@ mod moments;
 mod mount;
 mod profiles;
 mod protect;
+mod pulse;
 mod recover;
 pub mod report;
 mod restore;
@@ -51,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config_file::ConfigFile;
 use crate::host::facts;
+use crate::host::service::Service;
 use crate::image::store::Store as Images;
 use crate::store::Store;
 use crate::vaults::Vaults;
@@ -89,6 +92,8 @@ pub struct Daemon {
     lost_shares: Mutex<Option<mpsc::UnboundedReceiver<(MachineName, FolderId)>>>,
     /// Whose turn it is to make a copy.
     copy_turns: copies::Turns,
+    /// Told of each round of the loops that must not stand still.
+    pulse: pulse::Pulse,
     shutdown: CancellationToken,
 }
 
@@ -96,6 +101,18 @@ impl Daemon {
     /// A daemon on these directories. Starts nothing.
     #[must_use]
     pub fn new(layout: Layout) -> Arc<Self> {
+        Self::under(layout, None)
+    }
+
+    /// A daemon that a service manager started, and that tells it that it goes round.
+    #[must_use]
+    pub fn under(layout: Layout, service: Option<Arc<Service>>) -> Arc<Self> {
+        let watchdog = service.as_ref().and_then(|service| service.watchdog());
+        let pulse = pulse::Pulse::new(watchdog, move || {
+            if let Some(service) = &service {
+                service.alive();
+            }
+        });
         let home = facts::environment().home.unwrap_or_else(|| PathBuf::from("/"));
         let store = Store::new(layout.clone());
         let images = Images::new(layout.images());
@@ -116,6 +133,7 @@ impl Daemon {
             broken: Mutex::default(),
             lost_shares: Mutex::new(Some(lost_shares)),
             copy_turns: copies::Turns::default(),
+            pulse,
             shutdown: CancellationToken::new(),
             layout,
         })

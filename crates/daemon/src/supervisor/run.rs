@@ -91,7 +91,10 @@ impl Daemon {
             Err(_) => None,
         };
         let rules = rules.map(|(folder, config)| folders::rules_of(&folder.path, config));
-        self.record_decision(&decision(by, &request, &decided, rules.as_ref()), &report);
+        let mut decision = decision(by, &request, &decided, rules.as_ref());
+        let hinted = decided.as_ref().ok().and_then(|plan| plan.folder.as_ref());
+        decision.reasons.extend(hinted.into_iter().flat_map(|folder| self.hint_words(folder)));
+        self.record_decision(&decision, &report);
         let (config, plan) = (config?, decided?);
         let id = plan.session.id.clone();
         match self.prepare(&request, &config, plan, &report).await {
@@ -180,6 +183,7 @@ impl Daemon {
         let mut guard = request.guard.unwrap_or_default();
         if let Some(folder) = &folder {
             self.warn_of_standing(folder, report);
+            self.tell_of_hint(folder, report);
             self.nothing_frozen(folder)?;
             guard = request.guard.unwrap_or_else(|| self.guard_rule(folder).action);
         }

@@ -12,7 +12,7 @@ use ringfence_model::status::{
 };
 
 use super::{
-    Daemon, copies, exit_check, failed, folders, growth, losses, protect, standing, stricter,
+    Daemon, copies, exit_check, failed, folders, growth, hints, losses, protect, standing, stricter,
 };
 use crate::host::{clock, facts};
 
@@ -54,6 +54,7 @@ impl Daemon {
         problems.extend(registered.iter().filter_map(|folder| self.lost_pins(folder)));
         problems.extend(folders.iter().filter_map(growth::problem));
         problems.extend(folders.iter().flat_map(exit_check::problems));
+        problems.extend(folders.iter().filter_map(hints::problem));
         problems.sort();
         Ok(Status {
             schema: STATUS_SCHEMA,
@@ -124,6 +125,7 @@ impl Daemon {
             exit_check: rules.exit_check,
             held: Vec::new(),
             held_count: 0,
+            hint: self.hint_status(folder),
         };
         self.held_status(folder, &mut status);
         Ok(status)

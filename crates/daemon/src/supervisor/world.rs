@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ringfence_model::admit::{
-    Carrier, Granted, Held, Known, Open, Reach, Ruled, Rules, ShownNames, World,
+    Carrier, Granted, Held, Known, Open, Reach, Ruled, Rules, Said, ShownNames, World,
 };
 use ringfence_model::config::Config;
 use ringfence_model::error::ApiError;
@@ -54,10 +54,12 @@ impl Daemon {
         let mounts = Mounts::now();
         let file = self.store.folders().map_err(failed)?;
         // What was removed may have left something: its place, and so its rules, still count.
-        let folders = file.folders.iter().chain(&file.removed);
+        let folders = || file.folders.iter().chain(&file.removed);
+        let mut rules = rules(config, &mounts);
+        rules.extend(self.hints(folders(), &mounts)?);
         let mut facts = Facts {
-            rules: rules(config, &mounts),
-            folders: folders
+            rules,
+            folders: folders()
                 .map(|folder| Known { id: folder.id.clone(), place: mounts.place(&folder.path) })
                 .collect(),
             profiles: profiles::all(config),
@@ -157,6 +159,7 @@ impl Daemon {
 /// Every rule of the configuration, with its place.
 fn rules(config: &Config, mounts: &Mounts) -> Vec<Ruled> {
     let ruled = |rules: &ringfence_model::folder::FolderRules| Ruled {
+        said: Said::Person,
         place: mounts.place(&rules.path),
         rules: rules.clone(),
     };

@@ -96,7 +96,7 @@ async fn a_warning_is_written_down_and_the_session_goes_on() {
 }
 
 /// A session in a machine that remembers its folder, as an admission writes it down.
-fn remember(lab: &Lab, session: &Session) {
+pub(crate) fn remember(lab: &Lab, session: &Session) {
     let store = Store::new(lab.daemon.layout.clone());
     let folder = session.folder.clone().expect("a folder");
     let machine = Machine {

@@ -7,6 +7,7 @@ mod exit_check;
 mod folders;
 mod frozen;
 mod held;
+mod hints;
 mod history;
 mod moments;
 mod moments_property;
@@ -18,6 +19,7 @@ mod protect;
 )]
 mod restores;
 mod retention;
+mod service;
 mod verify;
 
 use std::path::PathBuf;

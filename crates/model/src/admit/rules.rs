@@ -12,9 +12,20 @@ use crate::machine::Limits;
 use crate::name::SecretName;
 use crate::profile::Profile;
 
+/// Who said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// The person, in the configuration.
+    Person,
+    /// The folder itself, in a file that the person approved. It takes and gives nothing.
+    Hint,
+}
+
 /// What is said about a folder, whether or not anybody ever registered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruled {
+    /// By whom. Of two about one folder both count.
+    pub said: Said,
     /// Where the folder is.
     pub place: Place,
     /// What is said.
@@ -79,6 +90,11 @@ impl<'a> Rules<'a> {
         self.around(place).chain(within.map(|(_, ruled)| ruled))
     }
 
+    /// As [`Self::around`], without what folders say about themselves.
+    pub(super) fn by_person_around(self, place: &Place) -> impl Iterator<Item = &'a Ruled> {
+        self.around(place).filter(|ruled| ruled.said == Said::Person)
+    }
+
     /// Whether a profile may see a place, as far as rules say.
     #[must_use]
     pub fn admit(self, place: &Place, profile: &Profile) -> bool {
@@ -104,7 +120,8 @@ impl<'a> Rules<'a> {
         let mut shown = ShownNames::default();
         for ruled in self.around(place) {
             let names = &ruled.rules.names;
-            if ruled.place.path == place.path {
+            // Side by side with the person's: a `!` in the one lifts nothing of the other.
+            if ruled.place.path == place.path && ruled.said == Said::Person {
                 shown.own = names.clone();
                 continue;
             }

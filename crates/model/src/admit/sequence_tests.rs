@@ -5,7 +5,7 @@ use super::test_world::{FOLDERS, Lab, folder_id, place, selectors};
 use super::*;
 use crate::name::SessionId;
 use proptest::prelude::*;
-use ringfence_testkit::reference::{Reference, Session};
+use ringfence_testkit::reference::{Reference, Rule, Session};
 
 /// The place of each folder, as the reference numbers them.
 const PLACES: [usize; FOLDERS.len()] = [0, 1, 2, 3, 1];
@@ -22,6 +22,7 @@ enum Step {
     },
     End(usize),
     Rule {
+        said: Said,
         folder: usize,
         allowed: Option<u32>,
         denied: u32,
@@ -38,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
     let of_folder = 0..FOLDERS.len();
     let run = (of_folder.clone(), 0..3usize, proptest::option::of(0..4usize));
     let rule = (
+        prop_oneof![3 => Just(Said::Person), 1 => Just(Said::Hint)],
         0..4usize,
         proptest::option::weighted(0.7, 0..8u32),
         prop_oneof![4 => Just(0u32), 1 => 0..8u32],
@@ -47,8 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => run.prop_map(|(folder, profile, machine)| Step::Run { folder, profile, machine }),
         4 => (0..4usize).prop_map(Step::End),
-        4 => rule.prop_map(|(folder, allowed, denied, network, rw)| {
-            Step::Rule { folder, allowed, denied, network, rw }
+        4 => rule.prop_map(|(said, folder, allowed, denied, network, rw)| {
+            Step::Rule { said, folder, allowed, denied, network, rw }
         }),
         1 => any::<bool>().prop_map(Step::Agree),
         1 => (0..4usize).prop_map(Step::Delete),
@@ -69,6 +71,8 @@ struct Both {
     /// fault.
     agreed: BTreeSet<u32>,
     admitted: usize,
+    /// What is said about each folder, by the person and by itself.
+    said: std::collections::BTreeMap<(usize, bool), Rule>,
 }
 
 impl Both {
@@ -81,6 +85,7 @@ impl Both {
             agrees: false,
             agreed: BTreeSet::new(),
             admitted: 0,
+            said: Default::default(),
         }
     }
 
@@ -93,14 +98,25 @@ impl Both {
                     self.reference.sessions.remove(&number(ended.session.as_ref()));
                 }
             }
-            Step::Rule { folder, allowed, denied, network, rw } => {
-                let rules = self.lab.rule(*folder);
+            Step::Rule { said, folder, allowed, denied, network, rw } => {
+                let rules = self.lab.rule_by(*folder, *said);
                 rules.profiles = allowed.map(|bits_| selectors(&bits(bits_)));
                 rules.deny = selectors(&bits(*denied));
                 rules.network = network.map(|network| NETWORKS[usize::from(network)]);
                 rules.access = if *rw { Access::Rw } else { Access::Ro };
-                let rule = &mut self.reference.rules[PLACES[*folder]];
-                (rule.allowed, rule.denied, rule.network) = (*allowed, *denied, *network);
+                let rule = Rule { allowed: *allowed, denied: *denied, network: *network };
+                self.said.insert((*folder, *said == Said::Hint), rule);
+                // Whoever says it: the reference has both in one.
+                let [mine, its] = [false, true]
+                    .map(|hint| self.said.get(&(*folder, hint)).copied().unwrap_or_default());
+                self.reference.rules[PLACES[*folder]] = Rule {
+                    allowed: match (mine.allowed, its.allowed) {
+                        (Some(mine), Some(its)) => Some(mine & its),
+                        (mine, its) => mine.or(its),
+                    },
+                    denied: mine.denied | its.denied,
+                    network: mine.network.into_iter().chain(its.network).min(),
+                };
                 self.freeze();
             }
             Step::Agree(agrees) => self.agrees = *agrees,
@@ -205,7 +221,7 @@ proptest! {
     ) {
         let mut both = Both::new();
         for (folder, allowed) in rules {
-            both.take(&Step::Rule { folder, allowed, denied: 0, network: None, rw: true });
+            both.take(&Step::Rule { said: Said::Person, folder, allowed, denied: 0, network: None, rw: true });
         }
         for (folder, profile) in runs {
             both.take(&Step::Run { folder, profile, machine: None });
@@ -228,6 +244,7 @@ fn sequences_admit_much() {
             let mut below = |limit| usize::try_from(random.below(limit)).expect("small");
             let step = match below(4) {
                 0 => Step::Rule {
+                    said: Said::Person,
                     folder: below(4),
                     allowed: Some(u32::try_from(below(8)).expect("small")),
                     denied: 0,

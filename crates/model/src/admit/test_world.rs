@@ -78,10 +78,16 @@ impl Lab {
 
     /// The rule of a folder, to be written to.
     pub(super) fn rule(&mut self, index: usize) -> &mut FolderRules {
+        self.rule_by(index, Said::Person)
+    }
+
+    /// What somebody says about it, to be written to.
+    pub(super) fn rule_by(&mut self, index: usize, said: Said) -> &mut FolderRules {
         let place = place(index);
-        let at = self.rules.iter().position(|ruled| ruled.place == place).unwrap_or_else(|| {
+        let own = |ruled: &Ruled| ruled.place == place && ruled.said == said;
+        let at = self.rules.iter().position(own).unwrap_or_else(|| {
             let rules = FolderRules::unspoken(&place.path);
-            self.rules.push(Ruled { place, rules });
+            self.rules.push(Ruled { said, place, rules });
             self.rules.len() - 1
         });
         &mut self.rules[at].rules

@@ -158,12 +158,20 @@ impl<'a> World<'a> {
         access: Access,
     ) -> ShownNames {
         let mut names = self.rules.names(place);
-        let reach =
-            |other: &Profile| narrowed(self.asked(other), self.rules.around(place), &other.allow);
-        let in_folder: Vec<&Profile> =
-            self.profiles.iter().filter(|other| self.rules.admit(place, other)).collect();
+        // What a folder says about itself narrows it, and so could make what lies in it look no
+        // stricter than it, or harmless to see: only what the person says opens that.
+        let around = || self.rules.by_person_around(place);
+        let reach = |other: &Profile| narrowed(self.asked(other), around(), &other.allow);
+        let in_folder: Vec<&Profile> = self
+            .profiles
+            .iter()
+            .filter(|other| around().all(|ruled| ruled.admits(other)))
+            .collect();
+        let said = around().map(|ruled| ruled.rules.access).min().unwrap_or_default();
+        let by_hint = said != self.rules.access(place);
+        let writes_nothing = access == Access::Ro && !by_hint;
         let for_all = |may: &dyn Fn(&Profile) -> bool| {
-            may(profile) && (access == Access::Ro || in_folder.iter().all(|other| may(other)))
+            may(profile) && (writes_nothing || in_folder.iter().all(|other| may(other)))
         };
         for (ways, ruled) in self.rules.within(place) {
             let open_to =

@@ -8,6 +8,7 @@ mod error;
 mod fit;
 #[cfg(test)]
 mod fuzz;
+mod hint;
 #[cfg(test)]
 mod mistakes;
 mod paths;
@@ -29,6 +30,7 @@ pub use change::{
 };
 pub use error::ConfigError;
 pub(crate) use error::nearest;
+pub use hint::{HINT_FILE, Hint, HintStanding, HintStatus, HintView, LiveHint, MOST_HINT};
 pub use read::{Place, Reading};
 pub use schema::schema;
 pub use show::{ConfigView, Origin, TableView, ValueView};

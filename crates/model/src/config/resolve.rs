@@ -358,7 +358,7 @@ fn secret_names(written: Vec<Spanned<String>>, secrets: &[Secret]) -> Read<Vec<S
 }
 
 /// Names and addresses for an allow list.
-fn hosts(written: Vec<Spanned<String>>) -> Read<Vec<String>> {
+pub(super) fn hosts(written: Vec<Spanned<String>>) -> Read<Vec<String>> {
     for host in &written {
         let text = host.get_ref();
         if text.is_empty() || text.contains(char::is_whitespace) || text.contains("://") {
@@ -377,7 +377,7 @@ fn guard(words: Option<Spanned<GuardWords>>) -> Read<GuardWords> {
     }
 }
 
-fn limits(words: Option<Spanned<LimitWords>>) -> Read<LimitWords> {
+pub(super) fn limits(words: Option<Spanned<LimitWords>>) -> Read<LimitWords> {
     let Some(words) = words else { return Ok(LimitWords::default()) };
     match words.get_ref().mistake() {
         Some(mistake) => Err(Mistake::new(words.span(), mistake)),
@@ -395,7 +395,7 @@ fn above_nothing(key: &str, size: Option<Spanned<Size>>) -> Read<Option<Size>> {
     }
 }
 
-fn patterns(key: &str, written: Vec<Spanned<String>>) -> Read<Vec<Pattern>> {
+pub(super) fn patterns(key: &str, written: Vec<Spanned<String>>) -> Read<Vec<Pattern>> {
     let pattern = |text: Spanned<String>| {
         text.get_ref()
             .parse::<Pattern>()

@@ -50,6 +50,7 @@ pub(super) const PROCESS_STARTERS: &[(&str, &str)] = &[
     ("crates/daemon/src/host/child.rs", "the daemon's own binary in another role"),
     ("crates/daemon/src/session/ssh.rs", "the ssh that carries a session's bytes"),
     ("crates/cli/src/client/start.rs", "the daemon"),
+    ("crates/cli/src/client/systemd.rs", "systemctl and loginctl"),
     ("crates/testkit/src/project.rs", "tools that are not ours, to compare with"),
     ("crates/cli/src/output/pager.rs", "the person's pager"),
     ("crates/cli/src/editor.rs", "the person's editor"),

@@ -20,6 +20,7 @@ use ringfence_model::protection::Standing;
 use tokio::sync::Notify;
 
 use super::Daemon;
+use super::pulse::Round;
 use crate::watch::{Budget, Mode};
 use guard::Guard;
 use schedule::{Going, Job, LOOK, Moment, Next, Rule};
@@ -91,7 +92,8 @@ impl Daemon {
     /// Protects all registered folders. Ends with the daemon.
     pub async fn protect_folders(self: Arc<Self>) {
         loop {
-            let pause = self.protect_once();
+            let pause = self.pulse.rest(self.protect_once());
+            self.pulse.beat(Round::Protect);
             tokio::select! {
                 () = self.protect.told.notified() => {}
                 () = tokio::time::sleep(pause) => {}

@@ -1,16 +1,21 @@
 //! `ringfence daemon …`
 
+mod install;
+
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use clap::{Args, Subcommand};
-use ringfence_model::api::Version;
+use ringfence_model::api::{StartedBy, Version};
 use ringfence_model::error::{ApiError, ErrorKind};
+use ringfence_model::service::SERVICE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{DONE, session};
 use crate::app::App;
 use crate::client::Route;
+use crate::client::start::not_by_systemd;
+use crate::client::systemd::{self, Refusal, State, Units};
 use crate::error::Result;
 
 /// How long a daemon may take to end.
@@ -28,8 +33,12 @@ pub enum DaemonCommand {
     Stop,
     /// End it and start it again; machines and sessions go on
     Restart,
-    /// Say whether it runs
+    /// Say whether it runs, and what keeps it running
     Status,
+    /// Have systemd start it with the computer and keep it running
+    Install(install::InstallArgs),
+    /// Undo that; the next command that needs it starts it
+    Uninstall,
     /// Print the end of its log
     Logs(LogsArgs),
 }
@@ -50,23 +59,47 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
     match command {
         DaemonCommand::Start => start(app).await?,
         DaemonCommand::Stop => {
-            if app.interruptible(app.client.version()).await.is_err() {
-                app.out.note("The daemon does not run.");
-                return Ok(DONE);
-            }
-            stop(app).await?;
-            app.out.note("The daemon has ended; machines and sessions go on.");
+            let ended = if serviced(app) {
+                let ran = systemd::state() == State::Alive;
+                systemd::stop().map_err(not_told)?;
+                ran
+            } else {
+                let runs = app.interruptible(app.client.version()).await.is_ok();
+                if runs {
+                    stop(app).await?;
+                }
+                runs
+            };
+            app.out.note(if ended {
+                "The daemon has ended; machines and sessions go on."
+            } else {
+                "The daemon does not run."
+            });
         }
         DaemonCommand::Restart => {
-            if app.interruptible(app.client.version()).await.is_ok() {
+            if serviced(app) {
+                systemd::start(true).map_err(not_told)?;
+            } else if app.interruptible(app.client.version()).await.is_ok() {
                 stop(app).await?;
             }
             start(app).await?;
         }
         DaemonCommand::Status => {
+            // To connect would have systemd start it.
+            if let (true, state @ (State::Down | State::Failed)) = (serviced(app), systemd::state())
+            {
+                let how = if state == State::Failed { "it failed" } else { "it was stopped" };
+                return Err(ApiError::new(
+                    ErrorKind::Daemon,
+                    format!("the daemon does not run: {how} ({SERVICE})"),
+                )
+                .hint("ringfence daemon start"));
+            }
             let version = app.interruptible(app.client.version()).await?;
-            app.out.print(&format!("{}\n", runs(&version)))?;
+            app.out.print(&format!("{}\n{}\n", runs(&version), kept_by(version.started_by)))?;
         }
+        DaemonCommand::Install(args) => return install::install(app, &args).await,
+        DaemonCommand::Uninstall => install::uninstall(app)?,
         DaemonCommand::Logs(args) => logs(app, args.lines)?,
     }
     Ok(DONE)
@@ -75,6 +108,33 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
 fn runs(version: &Version) -> String {
     let package = ringfence_model::bytes::visible(&version.package);
     format!("The daemon runs: version {package}, API {}, process {}.", version.api, version.pid)
+}
+
+fn kept_by(started_by: StartedBy) -> &'static str {
+    match started_by {
+        StartedBy::Systemd { lingers: true } => {
+            "systemd starts it with the computer, and again if it fails."
+        }
+        StartedBy::Systemd { lingers: false } => {
+            "systemd keeps it running while you are logged in. With the computer, too: ringfence daemon install --linger"
+        }
+        StartedBy::Command => {
+            "A command started it; after a restart of the computer the next one does. By itself: ringfence daemon install"
+        }
+    }
+}
+
+/// Whether systemd keeps this daemon, and can be told so now.
+fn serviced(app: &App) -> bool {
+    Units::installed(app.client.socket()).is_some() && systemd::state() != State::Unknown
+}
+
+/// The error for a systemd that did not do what it was told.
+fn not_told(refusal: Refusal) -> ApiError {
+    match refusal {
+        Refusal::NoManager(words) => install::no_manager(words),
+        Refusal::Failed(words) => not_by_systemd(words),
+    }
 }
 
 async fn start(app: &App) -> Result<()> {
