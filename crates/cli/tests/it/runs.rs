@@ -89,7 +89,8 @@ pub(crate) fn summary(home: &Home, state: Value) -> Reply {
     }
     Reply::Stream(vec![
         json!({ "progress": { "what": "closing snapshot" } }),
-        json!({ "done": { "session": session, "added": 1, "changed": 3, "deleted": 1204,
+        json!({ "done": { "session": session,
+            "changes": { "added": 1, "changed": 3, "deleted": 1204, "metadata": 0 },
             "exit_check": { "hazards": [{ "path": ".git/hooks/pre-commit", "kind": "git-hook",
                 "danger": "runs-by-itself", "why": "git runs it by itself; new", "state": "held" }] } } }),
     ])
