@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, completions, config, daemon, diff, exec, folder, history, image, log, machine, man,
-    profile, recipe, restore, run, session, shell, show, status, undelete, undo,
+    backup, completions, config, daemon, diff, exec, folder, history, image, import, log, machine,
+    man, profile, recipe, restore, run, session, shell, show, status, undelete, undo,
 };
 
 /// Run AI coding agents in virtual machines of their own, with a copy of everything they can touch
@@ -86,6 +86,9 @@ pub enum Command {
     /// The configuration in force
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Take over the configuration of another tool
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
     /// Write the manual pages into a directory

@@ -3,6 +3,7 @@
 //! Must not: start machines, read or write the daemon's state, decide about rules.
 //! All it knows it asks from the daemon (`client`), in the words of `ringfence_model`.
 
+pub mod agsekit;
 pub mod app;
 pub mod args;
 pub mod attach;

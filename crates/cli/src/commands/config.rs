@@ -176,7 +176,7 @@ fn kept(draft: &Path) -> ApiError {
 }
 
 /// Checks a text in the place of a file, together with all other files.
-fn checked(app: &App, main: &Path, file: &Path, text: &str) -> Result<()> {
+pub(super) fn checked(app: &App, main: &Path, file: &Path, text: &str) -> Result<()> {
     let read = |sources: Vec<Source>| config_files::read(sources, app.surroundings.home.as_deref());
     let mut sources = config_files::sources(main).map_err(|error| config_files::told(&error))?;
     match sources.iter_mut().find(|source| source.file == file) {

@@ -14,6 +14,7 @@ pub mod frozen;
 pub mod hint;
 pub mod history;
 pub mod image;
+pub mod import;
 pub mod log;
 pub mod machine;
 pub mod man;
@@ -65,6 +66,7 @@ pub async fn run(app: &App, command: Command) -> Result<u8> {
         Command::Recipe(command) => recipe::run(app, command).await,
         Command::Daemon(command) => daemon::run(app, command).await,
         Command::Config(command) => config::run(app, command).await,
+        Command::Import(command) => import::run(app, command).await,
         Command::Completions(args) => completions::run(app, &args),
         Command::Man(args) => man::run(&args),
     }
