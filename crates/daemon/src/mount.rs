@@ -106,13 +106,13 @@ async fn serve(spec: &Spec) -> io::Result<()> {
         () = over => {}
         _ = terminated.recv() => {}
     }
-    mounted.unmount()?;
+    let ended = mounted.unmount();
     crate::host::files::remove_if_there(&spec.socket)?;
-    if let Some(mut stream) = client {
+    if let (Ok(()), Some(mut stream)) = (&ended, client) {
         // Who asked waits for it, and may be gone.
         let _ = stream.write_all(UNMOUNTED).await;
     }
-    Ok(())
+    ended
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ pub struct TerminalSize {
 
 /// `POST /v1/run` → stream of `Item<RunReady>`: makes machine, snapshot and share
 /// ready and starts the session's process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRequest {
     /// The directory the person is in or named; the folder is the registered one with
     /// the longest prefix, else (with `register`) this directory itself. `None`: no folder.

@@ -20,12 +20,20 @@ pub const ALLOCATOR: [(&str, &str); 2] =
 
 /// Variables by which a daemon that a command starts finds its directories, programs and the net. A
 /// service manager has none of them: the unit says what they were when it was written.
-pub const CARRIED: [&str; 18] = [
-    "RINGFENCE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_STATE_HOME",
-    "XDG_CACHE_HOME",
-    "PATH",
+pub fn carried<'a>() -> impl Iterator<Item = &'a str> {
+    const OWN: [&str; 6] = [
+        "RINGFENCE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+        "PATH",
+        "RINGFENCE_MIRROR",
+    ];
+    OWN.into_iter().chain(NETWORK).chain(AUTHORITIES)
+}
+
+/// Variables that say how this host reaches the net and its package registries.
+pub const NETWORK: [&str; 8] = [
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -34,12 +42,11 @@ pub const CARRIED: [&str; 18] = [
     "NO_PROXY",
     "PIP_INDEX_URL",
     "NPM_CONFIG_REGISTRY",
-    "RINGFENCE_MIRROR",
-    "SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
 ];
+
+/// Variables that name files of certificate authorities.
+pub const AUTHORITIES: [&str; 4] =
+    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
 
 /// What no unit can say: systemd's files are lines of UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

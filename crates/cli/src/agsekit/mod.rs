@@ -32,7 +32,7 @@ const RECIPES: [(&str, &str); 5] = [
 const SECRET: [&str; 6] = ["KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH"];
 
 /// Why a key of a section has no counterpart; one that is not named is unknown to agsekit as well.
-const WHY: [(&str, &str); 20] = [
+const WHY: [(&str, &str); 18] = [
     ("global", "nothing of it has a counterpart"),
     ("cloud-init", "machines start from Ringfence's own image"),
     ("install", "a machine has the usual tools; what is missing is installed inside, and stays"),
@@ -48,8 +48,6 @@ const WHY: [(&str, &str); 20] = [
     ("version", "the recipe says which one is installed"),
     ("vm", "machines are made as folders need them"),
     ("vms", "machines are made as folders need them"),
-    ("ssh_keys_folder", "every machine has keys of its own"),
-    ("allowed_agents", "it is said of each folder"),
     ("cpu", "it is no number of processors"),
     ("ram", "it is no size"),
     ("disk", "it is no size"),
@@ -109,12 +107,18 @@ impl Import {
 
     fn leave_rest(&mut self, place: &str, rest: &Map<String, Value>) {
         for (key, said) in rest {
-            if is_empty(said) {
-                continue;
-            }
-            let why = WHY.iter().find(|(known, _)| known == key).map(|(_, why)| *why);
-            self.leave(format!("{place}{key}"), why.unwrap_or("an unknown key"));
+            self.leave_key(place, key, said);
         }
+    }
+
+    fn leave_key(&mut self, place: &str, key: &str, said: &Value) {
+        let what = format!("{place}{key}");
+        // Once, however many folders say it of one machine; and nothing is nothing to be told.
+        if is_empty(said) || self.left.iter().any(|left| left.what == what) {
+            return;
+        }
+        let why = WHY.iter().find(|(known, _)| *known == key).map(|(_, why)| *why);
+        self.leave(what, why.unwrap_or("an unknown key"));
     }
 
     fn agent(&mut self, name: &str, agent: &Agent) {
@@ -207,28 +211,20 @@ impl Import {
     }
 
     fn limits(&mut self, name: &str, vm: &Vm) -> InlineTable {
+        let place = format!("vms.{name}.");
         let mut limits = InlineTable::new();
         if let Some(cpus) = vm.cpu.as_i64().filter(|cpus| *cpus > 0) {
             limits.insert("cpus", cpus.into());
         } else {
-            self.leave_limit(name, "cpu", &vm.cpu);
+            self.leave_key(&place, "cpu", &vm.cpu);
         }
         for (key, word, said) in [("memory", "ram", &vm.ram), ("disk", "disk", &vm.disk)] {
             match scalar(said).filter(|text| text.parse::<Size>().is_ok()) {
                 Some(text) => drop(limits.insert(key, text.trim().into())),
-                None => self.leave_limit(name, word, said),
+                None => self.leave_key(&place, word, said),
             }
         }
         limits
-    }
-
-    fn leave_limit(&mut self, name: &str, key: &str, said: &Value) {
-        let rest = Map::from_iter([(key.to_owned(), said.clone())]);
-        let place = format!("vms.{name}.");
-        // Once, however many folders the machine has.
-        if !self.left.iter().any(|left| left.what == format!("{place}{key}")) {
-            self.leave_rest(&place, &rest);
-        }
     }
 
     fn done(self) -> Imported {

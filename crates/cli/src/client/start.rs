@@ -1,9 +1,9 @@
 //! Starting the daemon on demand: the only place that knows the program `ringfenced`.
 //!
-//! Where systemd was told to keep it running, systemd starts it. Elsewhere the command line starts itself once more; that process leaves the terminal's session
-//! and becomes `ringfenced serve`. So the daemon keeps no terminal, no pipe and no
-//! signal of the command that happened to need it first. Two may start at once: the
-//! daemon's own lock lets one of them live.
+//! Where systemd was told to keep it running, systemd starts it. Elsewhere the command line
+//! starts itself once more; that process leaves the terminal's session and becomes `ringfenced
+//! serve`. So the daemon keeps no terminal, no pipe and no signal of the command that happened
+//! to need it first. Two may start at once: the daemon's own lock lets one of them live.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -137,9 +137,7 @@ pub fn is_there() -> bool {
 /// # Errors
 /// That nobody answers, or why it was not done.
 pub fn tell(arguments: &[&str]) -> std::result::Result<(), Refusal> {
-    let output = ask("systemctl", &[&["--user", "--quiet"], arguments].concat())
-        .map_err(|error| Refusal::NoManager(error.to_string()))?;
-    if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
+    have_done("systemctl", &[&["--user", "--quiet"], arguments].concat())
 }
 
 /// Has both units listen and run; `restart` also ends a daemon that runs.
@@ -181,8 +179,11 @@ fn state_of(word: &str) -> State {
 /// # Errors
 /// See [`tell`]; most often that only root may.
 pub fn linger() -> std::result::Result<(), Refusal> {
-    let output = ask("loginctl", &["enable-linger"])
-        .map_err(|error| Refusal::NoManager(error.to_string()))?;
+    have_done("loginctl", &["enable-linger"])
+}
+
+fn have_done(program: &str, arguments: &[&str]) -> std::result::Result<(), Refusal> {
+    let output = ask(program, arguments).map_err(|error| Refusal::NoManager(error.to_string()))?;
     if output.status.success() { Ok(()) } else { Err(refusal(&output)) }
 }
 

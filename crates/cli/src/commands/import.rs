@@ -95,14 +95,8 @@ fn understood(file: &Path) -> Result<agsekit::Setup> {
         let message = format!("{shown} is larger than {MOST} bytes: not a configuration");
         return Err(ApiError::new(ErrorKind::Config, message));
     }
-    agsekit::read(&text).map_err(|why| {
-        ApiError::new(ErrorKind::Config, format!("{shown}: {}", visible_lines(&why)))
-    })
-}
-
-/// The lines of a message about somebody's file; nothing in them moves a terminal.
-fn visible_lines(text: &str) -> String {
-    text.lines().map(|line| visible(line).to_string()).collect::<Vec<_>>().join("\n")
+    agsekit::read(&text)
+        .map_err(|why| ApiError::new(ErrorKind::Config, format!("{shown}: {}", visible(&why))))
 }
 
 fn told(imported: &Imported) -> String {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence_model::api::StartedBy;
 use ringfence_model::layout::{Environment, usual_runtime_dir};
+use ringfence_model::service::{AUTHORITIES, NETWORK};
 use ringfence_model::size::Size;
 
 /// An environment variable, read at the edge.
@@ -136,32 +137,13 @@ pub fn own_binary() -> std::io::Result<PathBuf> {
 /// Files that the environment names as holding certificate authorities.
 #[must_use]
 pub fn named_authorities() -> Vec<PathBuf> {
-    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
-        .into_iter()
-        .filter_map(variable)
-        .map(PathBuf::from)
-        .collect()
+    AUTHORITIES.into_iter().filter_map(variable).map(PathBuf::from).collect()
 }
-
-/// Variables that say how this host reaches the net and its package registries.
-const NETWORK_VARIABLES: [&str; 8] = [
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "PIP_INDEX_URL",
-    "NPM_CONFIG_REGISTRY",
-];
 
 /// Those of the host's variables that say how to reach the net.
 #[must_use]
 pub fn network_variables() -> Vec<(OsString, OsString)> {
-    NETWORK_VARIABLES
-        .iter()
-        .filter_map(|name| Some((OsString::from(name), variable(name)?)))
-        .collect()
+    NETWORK.iter().filter_map(|name| Some((OsString::from(name), variable(name)?))).collect()
 }
 
 /// Bytes of the file system that a path lies on, used or not.

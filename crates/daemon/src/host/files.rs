@@ -24,7 +24,7 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system; the old content then stays.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
+    let directory = directory_of(path)?;
     private_directory(directory)?;
     let mut temporary = tempfile::Builder::new()
         .prefix(".new-")
@@ -61,9 +61,12 @@ fn made_durable_as_it_is(path: &Path, content: &[u8]) -> io::Result<bool> {
         return Ok(false);
     }
     file.sync_all()?;
-    let directory = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
-    File::open(directory)?.sync_all()?;
+    File::open(directory_of(path)?)?.sync_all()?;
     Ok(true)
+}
+
+fn directory_of(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))
 }
 
 /// Reads a record; `None` when the file does not exist.

@@ -42,21 +42,6 @@ pub struct Settings {
     pub builder: Builder,
 }
 
-/// Variables that [`Settings::network`] should carry when the host has them.
-pub const NETWORK_VARIABLES: [&str; 11] = [
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_TRUSTED_HOST",
-];
-
 /// Builds the base image, or returns the one that is there. `report` hears how far it is.
 ///
 /// # Errors

@@ -156,7 +156,7 @@ impl Daemon {
             (LiveHint::Unfit, _) => {
                 Some(format!("it is not a regular file of at most {MOST_HINT} bytes"))
             }
-            (LiveHint::File(bytes), _) => read(folder, bytes).err().map(in_a_line),
+            (LiveHint::File(bytes), _) => read(folder, bytes).err().as_ref().map(in_a_line),
             (LiveHint::Absent, _) => None,
         };
         Some(HintStatus {
@@ -194,13 +194,12 @@ fn words(folder: &Folder, approved: &ApprovedHint) -> Vec<String> {
     match read(folder, approved.text.as_bytes()) {
         Ok(hint) => hint.words(),
         Err(error) => {
-            vec![format!("profiles: nobody, because it cannot be read: {}", in_a_line(error))]
+            vec![format!("profiles: nobody, because it cannot be read: {}", in_a_line(&error))]
         }
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
-fn in_a_line(error: ConfigError) -> String {
+fn in_a_line(error: &ConfigError) -> String {
     let place = if error.line == 0 { String::new() } else { format!("line {}: ", error.line) };
     visible(&format!("{place}{}", error.message))
 }

@@ -7,18 +7,10 @@ use crate::supervisor::report::Told;
 
 fn request(unprotected: Option<&str>) -> RunRequest {
     RunRequest {
-        directory: None,
-        working: None,
-        profile: None,
-        machine: None,
-        network: None,
-        arguments: Vec::new(),
         command: true,
-        terminal: None,
-        environment: Vec::new(),
         register: true,
         unprotected: unprotected.map(str::to_owned),
-        guard: None,
+        ..RunRequest::default()
     }
 }
 

@@ -30,17 +30,9 @@ fn halted(heard: &[String]) -> Value {
 fn request(lab: &Lab) -> RunRequest {
     RunRequest {
         directory: Some(lab.project.clone()),
-        working: None,
-        profile: None,
-        machine: None,
-        network: None,
-        arguments: Vec::new(),
         command: true,
-        terminal: None,
-        environment: Vec::new(),
         register: true,
-        unprotected: None,
-        guard: None,
+        ..RunRequest::default()
     }
 }
 

@@ -47,17 +47,9 @@ impl Lab {
     async fn refusal_told(&self, report: Report) -> Option<String> {
         let request = RunRequest {
             directory: Some(self.project.clone()),
-            working: None,
             profile: Some(ProfileName::new("keyed").expect("name")),
-            machine: None,
-            network: None,
-            arguments: Vec::new(),
             command: true,
-            terminal: None,
-            environment: Vec::new(),
-            register: false,
-            unprotected: None,
-            guard: None,
+            ..RunRequest::default()
         };
         let error = self.daemon.run(request, report).await.expect_err("no secret");
         (!error.message.contains("secret key cannot be had")).then_some(error.message)

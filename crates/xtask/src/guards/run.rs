@@ -48,10 +48,10 @@ impl Tests {
     /// There is none, or several.
     pub(crate) fn find(&self, name: &str) -> Result<Test, String> {
         let end = format!("::{name}");
-        let exact = self.0.iter().find(|test| test.name == name);
-        let mut fitting = exact
-            .into_iter()
-            .chain(self.0.iter().filter(|test| exact.is_none() && test.name.ends_with(&end)));
+        if let Some(exact) = self.0.iter().find(|test| test.name == name) {
+            return Ok(exact.clone());
+        }
+        let mut fitting = self.0.iter().filter(|test| test.name.ends_with(&end));
         match (fitting.next(), fitting.next()) {
             (Some(test), None) => Ok(test.clone()),
             (None, _) => Err(format!("no test is named `{name}`")),

@@ -3,7 +3,7 @@
 use clap::Args;
 use ringfence_model::api::{StartedBy, Version};
 use ringfence_model::error::{ApiError, ErrorKind};
-use ringfence_model::service::{CARRIED, SERVICE, SOCKET};
+use ringfence_model::service::{SERVICE, SOCKET, carried};
 
 use crate::app::App;
 use crate::client::Route;
@@ -45,18 +45,17 @@ pub(super) async fn install(app: &App, args: &InstallArgs) -> Result<u8> {
         ApiError::new(ErrorKind::Failed, "there is no home directory for units of systemd")
             .hint("export HOME=/your/home/directory")
     })?;
-    let told = |refusal: Refusal| super::not_told(refusal);
     // Asked before anything is written.
-    systemd::tell(&["show-environment"]).map_err(told)?;
+    systemd::tell(&["show-environment"]).map_err(super::not_told)?;
     let socket = app.client.socket();
-    let carried = CARRIED.into_iter().chain(args.env.iter().map(String::as_str));
-    units.write(&program, socket, &env::texts(carried))?;
-    systemd::tell(&["daemon-reload"]).map_err(told)?;
+    let names = carried().chain(args.env.iter().map(String::as_str));
+    units.write(&program, socket, &env::texts(names))?;
+    systemd::tell(&["daemon-reload"]).map_err(super::not_told)?;
     // A socket can only be bound anew while the daemon behind it is down. One that a command
     // started is asked to end by the one that comes.
-    systemd::stop().map_err(told)?;
-    systemd::tell(&["enable", SOCKET, SERVICE]).map_err(told)?;
-    systemd::start(false).map_err(told)?;
+    systemd::stop().map_err(super::not_told)?;
+    systemd::tell(&["enable", SOCKET, SERVICE]).map_err(super::not_told)?;
+    systemd::start(false).map_err(super::not_told)?;
     let version: Version = app.get(Route::new("/v1/version")).await?;
     app.out.note(&format!(
         "{SERVICE} and {SOCKET} are in {} and run.",

@@ -59,10 +59,9 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
     match command {
         DaemonCommand::Start => start(app).await?,
         DaemonCommand::Stop => {
-            let ended = if serviced(app) {
-                let ran = systemd::state() == State::Alive;
+            let ended = if let Some(state) = service_state(app) {
                 systemd::stop().map_err(not_told)?;
-                ran
+                state == State::Alive
             } else {
                 let runs = app.interruptible(app.client.version()).await.is_ok();
                 if runs {
@@ -77,7 +76,7 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
             });
         }
         DaemonCommand::Restart => {
-            if serviced(app) {
+            if service_state(app).is_some() {
                 systemd::start(true).map_err(not_told)?;
             } else if app.interruptible(app.client.version()).await.is_ok() {
                 stop(app).await?;
@@ -86,8 +85,7 @@ pub async fn run(app: &App, command: DaemonCommand) -> Result<u8> {
         }
         DaemonCommand::Status => {
             // To connect would have systemd start it.
-            if let (true, state @ (State::Down | State::Failed)) = (serviced(app), systemd::state())
-            {
+            if let Some(state @ (State::Down | State::Failed)) = service_state(app) {
                 let how = if state == State::Failed { "it failed" } else { "it was stopped" };
                 return Err(ApiError::new(
                     ErrorKind::Daemon,
@@ -124,9 +122,11 @@ fn kept_by(started_by: StartedBy) -> &'static str {
     }
 }
 
-/// Whether systemd keeps this daemon, and can be told so now.
-fn serviced(app: &App) -> bool {
-    Units::installed(app.client.socket()).is_some() && systemd::state() != State::Unknown
+/// What the service is doing; `None` where systemd does not keep this daemon, or cannot be told
+/// anything now.
+fn service_state(app: &App) -> Option<State> {
+    Units::installed(app.client.socket())?;
+    Some(systemd::state()).filter(|state| *state != State::Unknown)
 }
 
 /// The error for a systemd that did not do what it was told.

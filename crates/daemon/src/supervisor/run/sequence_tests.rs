@@ -132,17 +132,11 @@ impl Case {
         let place = self.path(folder);
         let request = RunRequest {
             directory: Some(place.clone()),
-            working: None,
             profile: Some(ProfileName::new(PROFILES[profile]).expect("name")),
             machine: named.clone(),
-            network: None,
-            arguments: Vec::new(),
             command: true,
-            terminal: None,
-            environment: Vec::new(),
             register: true,
-            unprotected: None,
-            guard: None,
+            ..RunRequest::default()
         };
         let config = self.daemon.config.current().expect("a good file");
         let found = self.daemon.folder_for(&request, Some(&place)).expect("a folder");
